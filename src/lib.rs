@@ -2,9 +2,11 @@
 #![allow(dead_code, unused_imports)]
 
 mod error;
+#[doc(hidden)]
+pub mod internals;
 mod layout;
 mod os;
-
+mod slab;
 mod sync;
 
 pub use error::Violation;
