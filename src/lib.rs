@@ -6,6 +6,7 @@ mod error;
 pub mod internals;
 mod layout;
 mod os;
+mod ring;
 mod slab;
 mod sync;
 

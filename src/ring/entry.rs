@@ -1,0 +1,284 @@
+//! What an entry means: the fields of its head, and the checks that a peer's entry must pass.
+//!
+//! | word | request | reply | cancel | goaway, NOP |
+//! |---|---|---|---|---|
+//! | kind, flags | 1, SLOT or none | 2, SLOT or none | 3, none | 4 or 5, none |
+//! | meta_len | 0 in this version | 0 | 0 | 0 |
+//! | call_id | the call | the call | the call | 0 |
+//! | code | method id | status code | 0 | 0 |
+//! | deadline_us | time left, µs; 0 none; saturates | released handle + 1; 0 none | 0 | 0 |
+//! | handle | the slot's, or 0 | the slot's, or 0 | 0 | 0 |
+//! | length | inline length, 0 with a slot | the same | 0 | 0 |
+//! | reserved | 0 | 0 | 0 | 0 |
+//!
+//! The body holds the inline bytes, or the descriptor's offset and length. [`Entry::admit`] accepts exactly
+//! what the builders build, so each field that a kind does not use is zero and can get a meaning in a later
+//! version. A descriptor stays raw here: whether it lies inside a slot is the slab's question.
+
+use super::record::{FLAG_SLOT, NOP, Record, word};
+use crate::error::Violation;
+use crate::layout::words::{BODY_WORDS, HEAD_WORDS};
+
+// The drawing counts bytes from the low end of each word, and inline bytes are read through words.
+#[cfg(target_endian = "big")]
+compile_error!("mmap-rpc's entries are little-endian, and so must the machine be");
+
+/// Longest message that travels inside an entry, in bytes.
+pub(crate) const INLINE_BYTES: usize = BODY_WORDS * 8;
+
+const _: () = assert!(INLINE_BYTES == 96 && HEAD_WORDS == word::RESERVED + 1);
+
+/// What an entry is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    /// A call begins.
+    Request = 1,
+    /// A call ends.
+    Reply = 2,
+    /// The caller is no longer interested.
+    Cancel = 3,
+    /// No further requests are taken.
+    Goaway = 4,
+    /// Nothing: a position that was taken and given up.
+    Nop = NOP,
+}
+
+impl TryFrom<u8> for Kind {
+    type Error = Violation;
+
+    #[inline]
+    fn try_from(raw: u8) -> Result<Self, Violation> {
+        Ok(match raw {
+            1 => Self::Request,
+            2 => Self::Reply,
+            3 => Self::Cancel,
+            4 => Self::Goaway,
+            NOP => Self::Nop,
+            _ => return Err(Violation::Entry("unknown kind")),
+        })
+    }
+}
+
+/// Where a message lies in its sender's region, as the sender says: nothing of it has been checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Descriptor {
+    /// The slot's number.
+    pub(crate) handle: u32,
+    /// Offset of the first byte, in bytes.
+    pub(crate) offset: u64,
+    /// Length in bytes.
+    pub(crate) length: u64,
+}
+
+/// A message, or where it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Body<'a> {
+    /// The message, in the private copy of the entry.
+    Inline(&'a [u8]),
+    /// The message is in a slot of its sender.
+    Slot(Descriptor),
+}
+
+/// An entry that we built, or that a peer built and [`admit`](Entry::admit) accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Entry {
+    record: Record,
+    /// The record's kind byte, checked.
+    kind: Kind,
+}
+
+impl Entry {
+    /// A request whose message is at most [`INLINE_BYTES`] long. `deadline_us` is the time left for the call
+    /// in microseconds, 0 if it has no deadline.
+    ///
+    /// To encode in place, build it with `&[]`, then use [`inline_mut`](Self::inline_mut) and
+    /// [`set_inline_length`](Self::set_inline_length).
+    ///
+    /// # Panics
+    /// If the message is longer: the caller chooses a slot for it.
+    #[inline]
+    pub(crate) fn request_inline(method: u32, call_id: u32, deadline_us: u32, message: &[u8]) -> Self {
+        Self::blank(Kind::Request, call_id, method, deadline_us).with_inline(message)
+    }
+
+    /// A request whose message is in a slot.
+    #[inline]
+    pub(crate) fn request_slot(method: u32, call_id: u32, deadline_us: u32, slot: Descriptor) -> Self {
+        Self::blank(Kind::Request, call_id, method, deadline_us).with_slot(slot)
+    }
+
+    /// A reply whose message is at most [`INLINE_BYTES`] long. `released` is the handle of the request's slot,
+    /// if this reply gives it back.
+    ///
+    /// # Panics
+    /// If the message is longer.
+    #[inline]
+    pub(crate) fn reply_inline(call_id: u32, code: u32, released: Option<u32>, message: &[u8]) -> Self {
+        Self::blank(Kind::Reply, call_id, code, encode_released(released)).with_inline(message)
+    }
+
+    /// A reply whose message is in a slot; `released` as above.
+    #[inline]
+    pub(crate) fn reply_slot(call_id: u32, code: u32, released: Option<u32>, slot: Descriptor) -> Self {
+        Self::blank(Kind::Reply, call_id, code, encode_released(released)).with_slot(slot)
+    }
+
+    /// The caller gave up on this call.
+    pub(crate) fn cancel(call_id: u32) -> Self {
+        Self::blank(Kind::Cancel, call_id, 0, 0)
+    }
+
+    /// No further requests are taken.
+    pub(crate) fn goaway() -> Self {
+        Self::blank(Kind::Goaway, 0, 0, 0)
+    }
+
+    /// Nothing.
+    pub(crate) fn nop() -> Self {
+        Self::blank(Kind::Nop, 0, 0, 0)
+    }
+
+    /// Checks an entry that a peer wrote.
+    ///
+    /// # Errors
+    /// [`Violation::Entry`], with the name of the check, unless one of the builders could have built it.
+    #[inline]
+    pub(crate) fn admit(record: Record) -> Result<Self, Violation> {
+        let head = &record.head;
+        let [kind, flags, meta_low, meta_high] = head[word::KIND].to_le_bytes();
+        let kind = Kind::try_from(kind)?;
+        let ensure = |good: bool, check: &'static str| good.then_some(()).ok_or(Violation::Entry(check));
+        ensure(flags & !FLAG_SLOT == 0, "unknown flags")?;
+        ensure(meta_low | meta_high == 0, "metadata length not zero")?;
+        ensure(head[word::RESERVED] == 0, "reserved word not zero")?;
+        if flags & FLAG_SLOT != 0 {
+            ensure(head[word::LENGTH] == 0, "both inline and in a slot")?;
+        } else {
+            ensure(head[word::LENGTH] <= INLINE_BYTES as u32, "inline length out of range")?;
+            ensure(head[word::HANDLE] == 0, "handle without a slot")?;
+        }
+        match kind {
+            Kind::Request | Kind::Reply => {}
+            Kind::Cancel | Kind::Goaway | Kind::Nop => {
+                ensure(flags == 0 && head[word::LENGTH] == 0, "message with a kind that has none")?;
+                ensure(head[word::CODE] == 0 && head[word::DEADLINE] == 0, "unused field not zero")?;
+                ensure(kind == Kind::Cancel || head[word::CALL_ID] == 0, "unused field not zero")?;
+            }
+        }
+        Ok(Self { record, kind })
+    }
+
+    #[inline]
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The call that this is about; 0 for those that are about none.
+    #[inline]
+    pub(crate) fn call_id(&self) -> u32 {
+        self.record.head[word::CALL_ID]
+    }
+
+    /// Method id of a request, status code of a reply; neither has been checked.
+    #[inline]
+    pub(crate) fn code(&self) -> u32 {
+        self.record.head[word::CODE]
+    }
+
+    /// Time left for a request, in microseconds; 0 if there is no deadline. `u32::MAX` is "that, or more".
+    #[inline]
+    pub(crate) fn deadline_us(&self) -> u32 {
+        if self.kind == Kind::Request { self.record.head[word::DEADLINE] } else { 0 }
+    }
+
+    /// The handle that a reply gives back; a claim of the peer's, not checked.
+    #[inline]
+    pub(crate) fn released(&self) -> Option<u32> {
+        if self.kind == Kind::Reply { self.record.head[word::DEADLINE].checked_sub(1) } else { None }
+    }
+
+    /// The message, or where it is. Kinds without a message have an empty one.
+    #[inline]
+    pub(crate) fn body(&self) -> Body<'_> {
+        if self.has_slot() {
+            let handle = self.record.head[word::HANDLE];
+            Body::Slot(Descriptor { handle, offset: self.record.body[0], length: self.record.body[1] })
+        } else {
+            Body::Inline(&self.inline()[..self.record.head[word::LENGTH] as usize])
+        }
+    }
+
+    /// What goes into the ring.
+    #[inline]
+    pub(crate) fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// The room for an inline message, to be encoded in place.
+    ///
+    /// # Panics
+    /// If the message is in a slot: the descriptor is in this room.
+    #[inline]
+    pub(crate) fn inline_mut(&mut self) -> &mut [u8; INLINE_BYTES] {
+        assert!(!self.has_slot());
+        // SAFETY: the array is `INLINE_BYTES` initialised bytes without padding, borrowed mutably for as long
+        // as the result; bytes need no alignment, and any bytes are valid words.
+        unsafe { &mut *(&raw mut self.record.body).cast() }
+    }
+
+    /// How many of the inline bytes are the message.
+    ///
+    /// # Panics
+    /// If that is more than there are, the kind has no message, or the message is in a slot.
+    #[inline]
+    pub(crate) fn set_inline_length(&mut self, length: usize) {
+        assert!(length <= INLINE_BYTES && !self.has_slot());
+        assert!(matches!(self.kind, Kind::Request | Kind::Reply));
+        self.record.head[word::LENGTH] = length as u32;
+    }
+
+    #[inline]
+    fn blank(kind: Kind, call_id: u32, code: u32, deadline: u32) -> Self {
+        let mut head = [0; HEAD_WORDS];
+        head[word::KIND] = kind as u32;
+        head[word::CALL_ID] = call_id;
+        head[word::CODE] = code;
+        head[word::DEADLINE] = deadline;
+        Self { record: Record { head, body: [0; BODY_WORDS] }, kind }
+    }
+
+    #[inline]
+    fn with_inline(mut self, message: &[u8]) -> Self {
+        self.inline_mut()[..message.len()].copy_from_slice(message);
+        self.set_inline_length(message.len());
+        self
+    }
+
+    #[inline]
+    fn with_slot(mut self, slot: Descriptor) -> Self {
+        self.record.head[word::KIND] |= u32::from(FLAG_SLOT) << 8;
+        self.record.head[word::HANDLE] = slot.handle;
+        self.record.body[0] = slot.offset;
+        self.record.body[1] = slot.length;
+        self
+    }
+
+    #[inline]
+    fn has_slot(&self) -> bool {
+        (self.record.head[word::KIND] >> 8) as u8 & FLAG_SLOT != 0
+    }
+
+    #[inline]
+    fn inline(&self) -> &[u8; INLINE_BYTES] {
+        // SAFETY: the array is `INLINE_BYTES` initialised bytes without padding, borrowed for as long as the
+        // result; bytes need no alignment.
+        unsafe { &*(&raw const self.record.body).cast() }
+    }
+}
+
+/// A released handle as it stands in a reply. Handles are small: one that cannot be represented is not ours.
+#[inline]
+fn encode_released(released: Option<u32>) -> u32 {
+    released.map_or(0, |handle| handle.checked_add(1).expect("a handle is below MAX_HANDLES"))
+}

@@ -1,0 +1,93 @@
+//! The private copy of an entry: what the ring moves, and how much of it.
+//!
+//! The ring itself knows two things of an entry's meaning: how many body words it has, so that a short
+//! message touches only the entry's first cache line, and what a NOP looks like, so that a position can be
+//! given up. Everything else is `entry`'s.
+
+use std::array;
+
+use crate::layout::words::{BODY_WORDS, EntryCell, HEAD_WORDS};
+use crate::sync::Ordering;
+
+/// Value of the kind byte of an entry that means nothing: the filling of a position that was given up.
+pub(crate) const NOP: u8 = 5;
+
+/// Flag: the message lies in a slot, and the body is its offset and length.
+#[cfg(not(mmap_rpc_loom))]
+pub(super) const FLAG_SLOT: u8 = 1;
+
+/// Index of each field's word in the head, in the order of the drawing in `ring`.
+#[cfg(not(mmap_rpc_loom))]
+pub(super) mod word {
+    /// `kind u8 | flags u8 | meta_len u16`, from the lowest byte up.
+    pub(crate) const KIND: usize = 0;
+    pub(crate) const CALL_ID: usize = 1;
+    /// Method id of a request, status code of a reply.
+    pub(crate) const CODE: usize = 2;
+    /// `deadline_us` of a request, released handle + 1 of a reply.
+    pub(crate) const DEADLINE: usize = 3;
+    pub(crate) const HANDLE: usize = 4;
+    pub(crate) const LENGTH: usize = 5;
+    pub(crate) const RESERVED: usize = 6;
+}
+
+/// A private copy of one entry. Only the first [`body_words`] words of the body mean anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) head: [u32; HEAD_WORDS],
+    pub(crate) body: [u64; BODY_WORDS],
+}
+
+/// How many body words belong to an entry with this head: what the producer writes and the consumer reads.
+///
+/// Never more than [`BODY_WORDS`], whatever a peer wrote; whether the head makes sense is `admit`'s question.
+#[cfg(not(mmap_rpc_loom))]
+#[inline(always)]
+pub(crate) fn body_words(head: &[u32; HEAD_WORDS]) -> usize {
+    let kind = head[word::KIND];
+    if (kind >> 8) as u8 & FLAG_SLOT != 0 {
+        return 2;
+    }
+    let bytes = u64::from(kind >> 16) + u64::from(head[word::LENGTH]);
+    bytes.div_ceil(8).min(BODY_WORDS as u64) as usize
+}
+
+/// The models' heads have no room for a length: every body word belongs to the entry.
+#[cfg(mmap_rpc_loom)]
+pub(crate) fn body_words(_head: &[u32; HEAD_WORDS]) -> usize {
+    BODY_WORDS
+}
+
+impl Record {
+    /// An entry that means nothing.
+    pub(crate) fn nop() -> Self {
+        let mut head = [0; HEAD_WORDS];
+        head[0] = u32::from(NOP);
+        Self { head, body: [0; BODY_WORDS] }
+    }
+
+    /// Copies an entry out of the ring. Each shared word is read once, and the head's copy decides how many
+    /// body words follow, so a peer that changes the entry meanwhile changes nothing that was checked.
+    #[inline(always)]
+    pub(super) fn load(cell: &EntryCell) -> Self {
+        // Relaxed throughout: the caller's fence(Acquire) after its load of `seq` orders the copy (E1).
+        let head = array::from_fn(|i| cell.head[i].load(Ordering::Relaxed));
+        let mut body = [0; BODY_WORDS];
+        for (private, shared) in body.iter_mut().zip(&cell.body).take(body_words(&head)) {
+            *private = shared.load(Ordering::Relaxed);
+        }
+        Self { head, body }
+    }
+
+    /// Copies the entry into the ring, all but `seq`.
+    #[inline(always)]
+    pub(super) fn store(&self, cell: &EntryCell) {
+        // Relaxed throughout: the caller's Release store of `seq` orders the copy (E1).
+        for (private, shared) in self.head.iter().zip(&cell.head) {
+            shared.store(*private, Ordering::Relaxed);
+        }
+        for (private, shared) in self.body.iter().zip(&cell.body).take(body_words(&self.head)) {
+            shared.store(*private, Ordering::Relaxed);
+        }
+    }
+}

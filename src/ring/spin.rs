@@ -1,0 +1,184 @@
+//! Whether to spin before parking, and for how long.
+//!
+//! A wake-up costs about 25 µs, so a spin that catches the message is a gain and one that does not is a loss,
+//! and on one processor it is worse: the spinner keeps the peer from running. Two rules follow what happens.
+//! *The hint*: each side publishes the processor it runs on, and on the same one nobody spins. *The back-off*:
+//! when a spin fails and yet the message comes soon after parking, the spin was what held it up, or just too
+//! short; the next 1, 3, 7 … 255 spins are skipped. A message that comes long after says only that the
+//! connection was idle, and costs nothing.
+//!
+//! [`AdaptiveSpin`] is a state machine to which time is told; [`spin_until`] is the loop that looks at a clock.
+
+use std::time::{Duration, Instant};
+
+use crate::sync::spin_loop;
+
+/// How long a spin lasts unless configured otherwise: it must exceed a wake-up, or one miss leaves both sides
+/// sleeping in turns.
+pub(crate) const SPIN_BUDGET: Duration = Duration::from_micros(50);
+
+/// The most spins that are skipped in a row.
+const MAX_SKIPS: u32 = 255;
+
+/// Pauses between two looks at the clock, which cost about 25 ns each.
+const PAUSES_PER_LOOK: u32 = 32;
+
+/// The processor number that stands for "unknown".
+pub(crate) const UNKNOWN_CPU: u32 = u32::MAX;
+
+/// Decides before each park whether a spin is worth it.
+#[derive(Debug)]
+pub(crate) struct AdaptiveSpin {
+    /// How long a spin lasts.
+    budget: Duration,
+    /// How many spins the last costly failure made us skip: 0, 1, 3, 7 … 255, and quarters of these.
+    penalty: u32,
+    /// How many are still to be skipped.
+    skips: u32,
+}
+
+impl AdaptiveSpin {
+    /// A budget of zero never spins.
+    pub(crate) fn new(budget: Duration) -> Self {
+        Self { budget, penalty: 0, skips: 0 }
+    }
+
+    /// How long the spin may last.
+    pub(crate) fn budget(&self) -> Duration {
+        self.budget
+    }
+
+    /// Whether to spin now; to be asked once before each park. The peer's processor is whatever it published,
+    /// so it is only ever compared.
+    pub(crate) fn should_spin(&mut self, own_cpu: u32, peer_cpu: u32) -> bool {
+        if self.budget.is_zero() || (own_cpu == peer_cpu && own_cpu != UNKNOWN_CPU) {
+            return false;
+        }
+        if self.skips > 0 {
+            self.skips -= 1;
+            return false;
+        }
+        true
+    }
+
+    /// The message came during the spin.
+    pub(crate) fn succeeded(&mut self) {
+        self.penalty /= 4;
+    }
+
+    /// The spin failed, and the sleep after it took this long. Not for a sleep without a spin before it.
+    pub(crate) fn failed_then_slept(&mut self, slept: Duration) {
+        if slept <= self.budget * 2 {
+            self.penalty = (self.penalty * 2 + 1).min(MAX_SKIPS);
+            self.skips = self.penalty;
+        }
+    }
+}
+
+/// Runs `ready`, with pauses between, until it is true or the budget has passed; says which. Looks at least
+/// once, and may overrun the budget by the time of a few dozen pauses.
+pub(crate) fn spin_until(budget: Duration, mut ready: impl FnMut() -> bool) -> bool {
+    if ready() {
+        return true;
+    }
+    let start = Instant::now();
+    while start.elapsed() < budget {
+        for _ in 0..PAUSES_PER_LOOK {
+            spin_loop();
+            if ready() {
+                return true;
+            }
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BUDGET: Duration = Duration::from_micros(50);
+    const SOON: Duration = Duration::from_micros(100);
+    const LATE: Duration = Duration::from_nanos(100_001);
+
+    /// How often `should_spin` says no before it says yes.
+    fn skipped(spin: &mut AdaptiveSpin) -> u32 {
+        (0..=MAX_SKIPS).find(|_| spin.should_spin(0, 1)).expect("spins again after the most skips")
+    }
+
+    #[test]
+    fn costly_failures_double_the_skips_up_to_a_limit() {
+        let mut spin = AdaptiveSpin::new(BUDGET);
+        assert_eq!(skipped(&mut spin), 0);
+        for expected in [1, 3, 7, 15, 31, 63, 127, 255, 255, 255] {
+            spin.failed_then_slept(SOON);
+            assert_eq!(skipped(&mut spin), expected);
+            assert_eq!(skipped(&mut spin), 0, "the skips are used up");
+        }
+    }
+
+    #[test]
+    fn a_success_quarters_the_penalty() {
+        // After so many costly failures and then successes, the next costly failure skips so many.
+        for (failures, successes, expected) in
+            [(8, 0, 255), (8, 1, 127), (8, 2, 31), (8, 4, 1), (3, 1, 3), (1, 1, 1), (0, 3, 1)]
+        {
+            let mut spin = AdaptiveSpin::new(BUDGET);
+            for _ in 0..failures {
+                spin.failed_then_slept(SOON);
+                skipped(&mut spin);
+            }
+            for _ in 0..successes {
+                spin.succeeded();
+            }
+            assert_eq!(skipped(&mut spin), 0);
+            spin.failed_then_slept(SOON);
+            assert_eq!(skipped(&mut spin), expected, "{failures} failures, {successes} successes");
+        }
+    }
+
+    #[test]
+    fn an_idle_connection_is_not_punished() {
+        let mut spin = AdaptiveSpin::new(BUDGET);
+        for _ in 0..10 {
+            spin.failed_then_slept(LATE);
+            assert_eq!(skipped(&mut spin), 0);
+        }
+    }
+
+    #[test]
+    fn one_processor_never_spins_and_an_unknown_one_does() {
+        for (own, peer, expected) in [
+            (0, 0, false),
+            (3, 3, false),
+            (0, 1, true),
+            (UNKNOWN_CPU, UNKNOWN_CPU, true),
+            (2, UNKNOWN_CPU, true),
+        ] {
+            assert_eq!(AdaptiveSpin::new(BUDGET).should_spin(own, peer), expected, "{own} and {peer}");
+        }
+        assert!(!AdaptiveSpin::new(Duration::ZERO).should_spin(0, 1));
+    }
+
+    #[test]
+    fn a_skip_is_not_spent_where_nobody_would_spin() {
+        let mut spin = AdaptiveSpin::new(BUDGET);
+        spin.failed_then_slept(SOON);
+        assert!(!spin.should_spin(1, 1));
+        assert_eq!(skipped(&mut spin), 1);
+    }
+
+    #[test]
+    fn spinning_ends_with_the_condition_or_the_budget() {
+        let mut looks = 0;
+        assert!(spin_until(Duration::from_secs(60), || {
+            looks += 1;
+            looks == 1000
+        }));
+        assert_eq!(looks, 1000);
+        let start = Instant::now();
+        assert!(!spin_until(Duration::from_millis(2), || false));
+        assert!(start.elapsed() >= Duration::from_millis(2));
+        assert!(spin_until(Duration::ZERO, || true), "looks once even without a budget");
+    }
+}

@@ -1,0 +1,125 @@
+//! Admission: whatever a peer writes is either refused or exactly what a builder of ours would have written.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::error::Violation;
+
+/// Builds the entry again from what its accessors say.
+fn rebuilt(entry: &Entry) -> Entry {
+    match (entry.kind(), entry.body()) {
+        (Kind::Request, Body::Inline(message)) => {
+            Entry::request_inline(entry.code(), entry.call_id(), entry.deadline_us(), message)
+        }
+        (Kind::Request, Body::Slot(slot)) => {
+            Entry::request_slot(entry.code(), entry.call_id(), entry.deadline_us(), slot)
+        }
+        (Kind::Reply, Body::Inline(message)) => {
+            Entry::reply_inline(entry.call_id(), entry.code(), entry.released(), message)
+        }
+        (Kind::Reply, Body::Slot(slot)) => {
+            Entry::reply_slot(entry.call_id(), entry.code(), entry.released(), slot)
+        }
+        (Kind::Cancel, _) => Entry::cancel(entry.call_id()),
+        (Kind::Goaway, _) => Entry::goaway(),
+        (Kind::Nop, _) => Entry::nop(),
+    }
+}
+
+/// Words near what is legal: mostly zero or small, sometimes anything.
+fn word() -> impl Strategy<Value = u32> {
+    prop_oneof![4 => Just(0u32), 3 => 0u32..100, 1 => any::<u32>()]
+}
+
+fn head() -> impl Strategy<Value = [u32; HEAD_WORDS]> {
+    let kind = prop_oneof![
+        8 => (0u32..8, 0u32..2).prop_map(|(kind, flags)| kind | flags << 8),
+        1 => any::<u32>(),
+    ];
+    (kind, prop::array::uniform6(word())).prop_map(|(kind, [a, b, c, d, e, f])| [kind, a, b, c, d, e, f])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4096))]
+
+    #[test]
+    fn what_is_admitted_could_be_ours(head in head(), body in prop::array::uniform12(any::<u64>())) {
+        if let Ok(entry) = Entry::admit(Record { head, body }) {
+            let twin = rebuilt(&entry);
+            prop_assert_eq!(twin.record().head, head);
+            prop_assert_eq!(twin.body(), entry.body());
+            prop_assert_eq!(Entry::admit(*twin.record()), Ok(twin));
+        }
+    }
+
+    #[test]
+    fn what_is_ours_is_admitted(
+        message in prop::collection::vec(any::<u8>(), 0..=INLINE_BYTES),
+        ids in any::<(u32, u32, u32)>(),
+        released in prop::option::of(0u32..8192),
+        slot in any::<(u32, u64, u64)>(),
+    ) {
+        let (code, call_id, deadline) = ids;
+        let slot = Descriptor { handle: slot.0, offset: slot.1, length: slot.2 };
+        for (entry, kind, time, gives_back, body) in [
+            (Entry::request_inline(code, call_id, deadline, &message), Kind::Request, deadline, None, Body::Inline(&message)),
+            (Entry::request_slot(code, call_id, deadline, slot), Kind::Request, deadline, None, Body::Slot(slot)),
+            (Entry::reply_inline(call_id, code, released, &message), Kind::Reply, 0, released, Body::Inline(&message)),
+            (Entry::reply_slot(call_id, code, released, slot), Kind::Reply, 0, released, Body::Slot(slot)),
+        ] {
+            let admitted = Entry::admit(*entry.record());
+            prop_assert_eq!(admitted.as_ref(), Ok(&entry));
+            let entry = admitted.unwrap();
+            prop_assert_eq!((entry.kind(), entry.call_id(), entry.code()), (kind, call_id, code));
+            prop_assert_eq!((entry.deadline_us(), entry.released(), entry.body()), (time, gives_back, body));
+        }
+    }
+}
+
+#[test]
+fn each_check_refuses_alone() {
+    let request = [1, 5, 6, 7, 0, 8, 0];
+    let in_slot = [0x0101, 5, 6, 7, 3, 0, 0];
+    let cancel = [3, 5, 0, 0, 0, 0, 0];
+    let nop = [5, 0, 0, 0, 0, 0, 0];
+    let admit = |head| Entry::admit(Record { head, body: [0; BODY_WORDS] });
+    for good in [request, in_slot, cancel, nop] {
+        assert!(admit(good).is_ok(), "{good:?}");
+    }
+    let cases = [
+        (request, 0, 0, "unknown kind"),
+        (request, 0, 6, "unknown kind"),
+        (request, 0, 0x0201, "unknown flags"),
+        (request, 0, 0x8001, "unknown flags"),
+        (request, 0, 0x0001_0001, "metadata length not zero"),
+        (request, 0, 0x0100_0001, "metadata length not zero"),
+        (request, 6, 1, "reserved word not zero"),
+        (request, 5, 97, "inline length out of range"),
+        (request, 5, u32::MAX, "inline length out of range"),
+        (request, 4, 1, "handle without a slot"),
+        (in_slot, 5, 1, "both inline and in a slot"),
+        (cancel, 5, 1, "message with a kind that has none"),
+        (cancel, 0, 0x0103, "message with a kind that has none"),
+        (cancel, 2, 1, "unused field not zero"),
+        (cancel, 3, 1, "unused field not zero"),
+        (nop, 1, 1, "unused field not zero"),
+    ];
+    for (mut head, index, value, check) in cases {
+        head[index] = value;
+        assert_eq!(admit(head), Err(Violation::Entry(check)), "{head:?}");
+    }
+}
+
+#[test]
+fn a_message_is_encoded_in_place() {
+    let mut entry = Entry::reply_inline(1, 0, None, &[]);
+    entry.inline_mut()[..3].copy_from_slice(b"abc");
+    entry.set_inline_length(3);
+    assert_eq!(entry, Entry::reply_inline(1, 0, None, b"abc"));
+    assert_eq!(entry.body(), Body::Inline(b"abc"));
+}
+
+#[test]
+fn the_ring_and_the_entry_agree_on_the_nop() {
+    assert_eq!(Entry::nop().record(), &Record::nop());
+}
