@@ -9,6 +9,7 @@ mod os;
 mod ring;
 mod slab;
 mod sync;
+mod wire;
 
 pub use error::Violation;
 pub use os::Credentials;

@@ -1,0 +1,217 @@
+//! Domain messages to generated types and back, field by field.
+//!
+//! Only what the domain types cannot express is refused here: an absent sub-message, or two alternatives
+//! set at once. Ranges are for `check.rs`.
+
+use super::check::field_error;
+use super::message::proto::{self, envelope::Message as Wire};
+use super::message::{
+    ConnectRequest, ConnectResponse, Disconnect, Limits, Message, MessageError, RpcRequest, RpcResponse,
+    SegmentAdded, Span, VersionRange,
+};
+
+impl Message {
+    /// `None` is the doorbell: no envelope at all.
+    pub(super) fn to_wire(&self) -> Option<Wire> {
+        Some(match self {
+            Self::ConnectRequest(m) => Wire::ConnectRequest(m.to_wire()),
+            Self::ConnectResponse(m) => Wire::ConnectResponse(m.to_wire()),
+            Self::Disconnect(m) => {
+                Wire::DisconnectRequest(proto::DisconnectRequest { connection_id: m.connection_id.clone() })
+            }
+            Self::SegmentAdded(m) => Wire::SegmentAdded(m.to_wire()),
+            &Self::SegmentDropped { segment_id } => {
+                Wire::SegmentDropped(proto::SegmentDropped { segment_id })
+            }
+            &Self::SegmentDropAcknowledged { segment_id } => {
+                Wire::SegmentDropAcknowledged(proto::SegmentDropAcknowledged { segment_id })
+            }
+            Self::RpcRequest(m) => Wire::RpcRequest(m.to_wire()),
+            Self::RpcResponse(m) => Wire::RpcResponse(m.to_wire()),
+            Self::Doorbell => return None,
+        })
+    }
+
+    pub(super) fn from_wire(wire: Wire) -> Result<Self, MessageError> {
+        Ok(match wire {
+            Wire::ConnectRequest(m) => Self::ConnectRequest(ConnectRequest::from_wire(m)?),
+            Wire::ConnectResponse(m) => Self::ConnectResponse(ConnectResponse::from_wire(m)?),
+            Wire::DisconnectRequest(m) => Self::Disconnect(Disconnect { connection_id: m.connection_id }),
+            Wire::SegmentAdded(m) => Self::SegmentAdded(SegmentAdded::from_wire(m)),
+            Wire::SegmentDropped(m) => Self::SegmentDropped { segment_id: m.segment_id },
+            Wire::SegmentDropAcknowledged(m) => Self::SegmentDropAcknowledged { segment_id: m.segment_id },
+            Wire::RpcRequest(m) => Self::RpcRequest(RpcRequest::from_wire(m)),
+            Wire::RpcResponse(m) => Self::RpcResponse(RpcResponse::from_wire(m)?),
+        })
+    }
+}
+
+impl Limits {
+    fn to_wire(self) -> proto::Limits {
+        proto::Limits {
+            max_message_size: self.max_message_size,
+            max_region_bytes: self.max_region_bytes,
+            max_in_flight: self.max_in_flight,
+        }
+    }
+
+    fn from_wire(message: &'static str, wire: Option<proto::Limits>) -> Result<Self, MessageError> {
+        let wire = wire.ok_or_else(|| field_error(message, "limits", "is missing"))?;
+        Ok(Self {
+            max_message_size: wire.max_message_size,
+            max_region_bytes: wire.max_region_bytes,
+            max_in_flight: wire.max_in_flight,
+        })
+    }
+}
+
+impl ConnectRequest {
+    fn to_wire(&self) -> proto::ConnectRequest {
+        proto::ConnectRequest {
+            min_version: self.versions.min,
+            max_version: self.versions.max,
+            required_features: self.required_features,
+            offered_features: self.offered_features,
+            limits: Some(self.limits.to_wire()),
+            base_segment_bytes: self.base_segment_bytes,
+        }
+    }
+
+    fn from_wire(wire: proto::ConnectRequest) -> Result<Self, MessageError> {
+        Ok(Self {
+            versions: VersionRange { min: wire.min_version, max: wire.max_version },
+            required_features: wire.required_features,
+            offered_features: wire.offered_features,
+            limits: Limits::from_wire("ConnectRequest", wire.limits)?,
+            base_segment_bytes: wire.base_segment_bytes,
+        })
+    }
+}
+
+impl ConnectResponse {
+    fn to_wire(&self) -> proto::ConnectResponse {
+        match self {
+            Self::Accepted { connection_id, version, features, limits, base_segment_bytes, methods } => {
+                proto::ConnectResponse {
+                    connection_id: connection_id.clone(),
+                    version: *version,
+                    features: *features,
+                    limits: Some(limits.to_wire()),
+                    base_segment_bytes: *base_segment_bytes,
+                    methods: methods.clone(),
+                    ..Default::default()
+                }
+            }
+            Self::Refused { error, versions } => proto::ConnectResponse {
+                error: error.clone(),
+                min_version: versions.min,
+                max_version: versions.max,
+                ..Default::default()
+            },
+        }
+    }
+
+    fn from_wire(wire: proto::ConnectResponse) -> Result<Self, MessageError> {
+        const NAME: &str = "ConnectResponse";
+        if !wire.mmap_filename.is_empty() {
+            // Descriptors decide what is mapped: a path that is then not opened must not look accepted.
+            return Err(field_error(NAME, "mmap_filename", "is set, but memory comes as descriptors here"));
+        }
+        if wire.error.is_empty() {
+            return Ok(Self::Accepted {
+                connection_id: wire.connection_id,
+                version: wire.version,
+                features: wire.features,
+                limits: Limits::from_wire(NAME, wire.limits)?,
+                base_segment_bytes: wire.base_segment_bytes,
+                methods: wire.methods,
+            });
+        }
+        let versions = VersionRange { min: wire.min_version, max: wire.max_version };
+        let refused = Self::Refused { error: wire.error.clone(), versions };
+        // A refusal says nothing but its error and its versions: all else is a contradiction.
+        if refused.to_wire() != wire {
+            return Err(field_error(
+                NAME,
+                "error",
+                "is set together with what only an accepted connection has",
+            ));
+        }
+        Ok(refused)
+    }
+}
+
+impl SegmentAdded {
+    fn to_wire(self) -> proto::SegmentAdded {
+        proto::SegmentAdded {
+            segment_id: self.segment_id,
+            bytes: self.bytes,
+            slot_size: self.slot_size,
+            slot_count: self.slot_count,
+            first_handle: self.first_handle,
+        }
+    }
+
+    fn from_wire(wire: proto::SegmentAdded) -> Self {
+        Self {
+            segment_id: wire.segment_id,
+            bytes: wire.bytes,
+            slot_size: wire.slot_size,
+            slot_count: wire.slot_count,
+            first_handle: wire.first_handle,
+        }
+    }
+}
+
+impl RpcRequest {
+    fn to_wire(&self) -> proto::RpcRequest {
+        proto::RpcRequest {
+            connection_id: self.connection_id.clone(),
+            fully_qualified_method_name: self.method.clone(),
+            size: self.request.size,
+            offset: self.request.offset,
+            call_id: self.call_id,
+        }
+    }
+
+    fn from_wire(wire: proto::RpcRequest) -> Self {
+        Self {
+            connection_id: wire.connection_id,
+            method: wire.fully_qualified_method_name,
+            call_id: wire.call_id,
+            request: Span { offset: wire.offset, size: wire.size },
+        }
+    }
+}
+
+impl RpcResponse {
+    fn to_wire(&self) -> proto::RpcResponse {
+        let (span, error) = match &self.reply {
+            Ok(span) => (*span, String::new()),
+            Err(error) => (Span { offset: 0, size: 0 }, error.clone()),
+        };
+        proto::RpcResponse {
+            connection_id: self.connection_id.clone(),
+            fully_qualified_method_name: self.method.clone(),
+            size: span.size,
+            error,
+            offset: span.offset,
+            call_id: self.call_id,
+        }
+    }
+
+    fn from_wire(wire: proto::RpcResponse) -> Result<Self, MessageError> {
+        let span = Span { offset: wire.offset, size: wire.size };
+        let reply = match wire.error.is_empty() {
+            true => Ok(span),
+            false if span == (Span { offset: 0, size: 0 }) => Err(wire.error),
+            false => return Err(field_error("RPCResponse", "error", "is set together with a reply")),
+        };
+        Ok(Self {
+            connection_id: wire.connection_id,
+            method: wire.fully_qualified_method_name,
+            call_id: wire.call_id,
+            reply,
+        })
+    }
+}

@@ -1,0 +1,112 @@
+//! Messages: every one goes there and back, and nothing that a peer sends panics.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::message_tests::there_and_back;
+use super::*;
+
+fn versions() -> impl Strategy<Value = VersionRange> {
+    (1u32.., 1u32..).prop_map(|(a, b)| VersionRange { min: a.min(b), max: a.max(b) })
+}
+
+fn limits() -> impl Strategy<Value = Limits> {
+    (1u64.., 1u64.., 1u32..).prop_map(|(max_message_size, max_region_bytes, max_in_flight)| Limits {
+        max_message_size,
+        max_region_bytes,
+        max_in_flight,
+    })
+}
+
+fn pages() -> impl Strategy<Value = u64> {
+    (1..=u64::MAX / PAGE).prop_map(|pages| pages * PAGE)
+}
+
+fn span() -> impl Strategy<Value = Span> {
+    (any::<u64>(), any::<u64>()).prop_map(|(a, b)| Span { offset: a.min(b), size: a.max(b) - a.min(b) })
+}
+
+fn any_segment() -> impl Strategy<Value = SegmentAdded> {
+    (1u32.., 1u64..1 << 40, 1u32..8192, 0u32..128, 0u64..4).prop_map(
+        |(segment_id, size, count, word, more)| {
+            let bytes = (size * u64::from(count)).next_multiple_of(PAGE) + more * PAGE;
+            SegmentAdded { segment_id, bytes, slot_size: size, slot_count: count, first_handle: word * 64 }
+        },
+    )
+}
+
+fn messages() -> impl Strategy<Value = Message> {
+    let id = "[!-~]{0,64}";
+    let method = "/[a-z.A-Z]{1,30}/[A-Za-z]{1,30}";
+    prop_oneof![
+        (versions(), any::<u64>(), any::<u64>(), limits(), pages()).prop_map(
+            |(v, required, offered, l, b)| {
+                Message::ConnectRequest(ConnectRequest {
+                    versions: v,
+                    required_features: required,
+                    offered_features: offered,
+                    limits: l,
+                    base_segment_bytes: b,
+                })
+            }
+        ),
+        ("[!-~]{1,64}", 1u32.., any::<u64>(), limits(), pages(), prop::collection::hash_set(method, 0..20))
+            .prop_map(|(connection_id, version, features, limits, base_segment_bytes, methods)| {
+                let methods = methods.into_iter().collect();
+                Message::ConnectResponse(ConnectResponse::Accepted {
+                    connection_id,
+                    version,
+                    features,
+                    limits,
+                    base_segment_bytes,
+                    methods,
+                })
+            }),
+        (".{1,200}", versions()).prop_map(|(error, versions)| {
+            Message::ConnectResponse(ConnectResponse::Refused { error, versions })
+        }),
+        id.prop_map(|connection_id| Message::Disconnect(Disconnect { connection_id })),
+        any_segment().prop_map(Message::SegmentAdded),
+        (1u32..).prop_map(|segment_id| Message::SegmentDropped { segment_id }),
+        (1u32..).prop_map(|segment_id| Message::SegmentDropAcknowledged { segment_id }),
+        (id, method, any::<u32>(), span()).prop_map(|(connection_id, method, call_id, request)| {
+            Message::RpcRequest(RpcRequest { connection_id, method, call_id, request })
+        }),
+        (id, method, any::<u32>(), prop_oneof![span().prop_map(Ok), ".{1,200}".prop_map(Err)]).prop_map(
+            |(connection_id, method, call_id, reply)| {
+                Message::RpcResponse(RpcResponse { connection_id, method, call_id, reply })
+            }
+        ),
+        Just(Message::Doorbell),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn every_message_survives(message in messages()) {
+        prop_assert_eq!(there_and_back(&message).1, message);
+    }
+
+    #[test]
+    fn random_bytes_never_panic(body in vec(any::<u8>(), 0..200)) {
+        let _ = Message::decode(&body);
+    }
+
+    /// What was decoded can be sent again and means the same: no check is missing in one direction.
+    #[test]
+    fn mutated_messages_are_refused_or_consistent(
+        message in messages(),
+        mutations in vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let mut body = there_and_back(&message).0;
+        for (at, byte) in mutations {
+            if !body.is_empty() {
+                let at = at.index(body.len());
+                body[at] = byte;
+            }
+        }
+        if let Ok(decoded) = Message::decode(&body) {
+            prop_assert_eq!(there_and_back(&decoded).1, decoded);
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! The words of the control plane: netstring frames, and the messages inside them.
+//!
+//! Nothing here reads or writes a socket, and nothing here knows the layout of a region: bytes come in,
+//! checked domain types go out. A type that exists has passed its checks; what a state admits is for the
+//! connection to say.
+
+mod check;
+mod convert;
+mod message;
+pub(crate) mod netstring;
+
+#[cfg(test)]
+mod message_props;
+#[cfg(test)]
+mod message_tests;
+#[cfg(test)]
+mod netstring_tests;
+
+pub(crate) use check::{MAX_CONNECTION_ID, MAX_ERROR_TEXT, MAX_METHOD_NAME, PAGE};
+pub(crate) use message::{
+    ConnectRequest, ConnectResponse, Disconnect, Limits, Message, MessageError, RpcRequest, RpcResponse,
+    SegmentAdded, Span, VersionRange,
+};
+pub(crate) use netstring::{Decoder, MAX_BODY, NetstringError};
