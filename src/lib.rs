@@ -7,9 +7,11 @@ pub mod internals;
 mod layout;
 mod os;
 mod ring;
+mod rpc;
 mod slab;
 mod sync;
 mod wire;
 
 pub use error::Violation;
 pub use os::Credentials;
+pub use rpc::{Code, Request, Response, Status};

@@ -1,0 +1,12 @@
+//! The vocabulary of calls: words that need no live connection.
+
+mod pool;
+mod private;
+mod request;
+mod status;
+
+pub(crate) use pool::PooledBuf;
+pub(crate) use private::Private;
+pub(crate) use request::Context;
+pub use request::{Request, Response};
+pub use status::{Code, Status};

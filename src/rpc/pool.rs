@@ -1,0 +1,119 @@
+//! Recycled private memory for received payloads.
+//!
+//! A fresh megabyte costs a page fault per 4 KiB, several times what copying into it costs; a recycled one
+//! costs nothing. Buffers come in sizes of powers of four and go back to a lock-free stack of their size
+//! when the last `Bytes` that shares them is dropped, wherever that happens. The pool belongs to the
+//! process and keeps at most 70 MiB; larger buffers, or those returned to a full stack, are freed.
+
+use std::mem::MaybeUninit;
+use std::sync::LazyLock;
+
+use crossbeam_queue::ArrayQueue;
+
+/// Size of a class in bytes, and how many free buffers of it are kept.
+///
+/// A sixteenth above the power of four: a value of a round size, with its message around it, still fits.
+const CLASSES: [(usize, usize); 7] = [
+    (padded(4 << 10), 64),
+    (padded(16 << 10), 48),
+    (padded(64 << 10), 32),
+    (padded(256 << 10), 24),
+    (padded(1 << 20), 8),
+    (padded(4 << 20), 4),
+    (padded(16 << 20), 2),
+];
+
+const fn padded(size: usize) -> usize {
+    size + size / 16
+}
+
+/// Bytes that the pool keeps at most: what the module's text promises.
+const _: () = {
+    let (mut total, mut i) = (0, 0);
+    while i < CLASSES.len() {
+        total += CLASSES[i].0 * CLASSES[i].1;
+        i += 1;
+    }
+    assert!(total <= 70 << 20);
+};
+
+type Block = Box<[MaybeUninit<u8>]>;
+
+static POOL: LazyLock<[ArrayQueue<Block>; CLASSES.len()]> =
+    LazyLock::new(|| CLASSES.map(|(_, count)| ArrayQueue::new(count)));
+
+/// A private buffer with `len` initialised bytes at its start; goes back to the pool on drop.
+pub(crate) struct PooledBuf {
+    /// Empty only during drop.
+    block: Block,
+    len: usize,
+}
+
+impl PooledBuf {
+    /// A buffer of `len` bytes that `fill` initialises.
+    ///
+    /// # Safety
+    /// `fill` is given a pointer to `len` writable bytes and must have initialised all of them on return.
+    pub(crate) unsafe fn filled_by(len: usize, fill: impl FnOnce(*mut u8)) -> Self {
+        let mut block = take_block(len);
+        fill(block.as_mut_ptr().cast());
+        Self { block, len }
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        // SAFETY: the first `len` bytes were initialised by `filled_by`, whose contract demands it.
+        unsafe { std::slice::from_raw_parts(self.block.as_ptr().cast(), self.len) }
+    }
+}
+
+impl AsRef<[u8]> for PooledBuf {
+    fn as_ref(&self) -> &[u8] {
+        self.as_slice()
+    }
+}
+
+impl Drop for PooledBuf {
+    fn drop(&mut self) {
+        let block = std::mem::take(&mut self.block);
+        if let Some(class) = CLASSES.iter().position(|&(size, _)| size == block.len()) {
+            // A full stack hands the block back, and it is freed.
+            let _ = POOL[class].push(block);
+        }
+    }
+}
+
+fn take_block(len: usize) -> Block {
+    match CLASSES.iter().position(|&(size, _)| size >= len) {
+        Some(class) => POOL[class].pop().unwrap_or_else(|| Box::new_uninit_slice(CLASSES[class].0)),
+        None => Box::new_uninit_slice(len),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn buffer(len: usize, byte: u8) -> PooledBuf {
+        // SAFETY: `write_bytes` initialises all `len` bytes.
+        unsafe { PooledBuf::filled_by(len, |dst| dst.write_bytes(byte, len)) }
+    }
+
+    #[test]
+    fn a_buffer_holds_what_was_filled_in() {
+        for len in [0, 1, 4096, 4097, 20 << 20] {
+            let buf = buffer(len, 7);
+            assert_eq!(buf.as_slice().len(), len);
+            assert!(buf.as_slice().iter().all(|&b| b == 7));
+        }
+    }
+
+    #[test]
+    fn a_dropped_buffer_is_handed_out_again() {
+        // Tests run side by side: hold enough buffers of the class that one of ours must come back.
+        let held: Vec<_> = (0..8).map(|_| buffer(3 << 20, 1)).collect();
+        let addresses: Vec<_> = held.iter().map(|b| b.as_slice().as_ptr()).collect();
+        drop(held);
+        let again: Vec<_> = (0..4).map(|_| buffer(3 << 20, 2)).collect();
+        assert!(again.iter().any(|b| addresses.contains(&b.as_slice().as_ptr())));
+    }
+}

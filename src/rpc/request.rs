@@ -1,0 +1,104 @@
+//! A call's two halves as handlers and callers see them.
+
+use std::time::{Duration, Instant};
+
+use crate::os::Credentials;
+
+/// A message on its way to a handler, with what is known of the call.
+///
+/// Any message converts into a request; a handler receives it with deadline and peer filled in.
+#[derive(Debug, Clone)]
+pub struct Request<T> {
+    message: T,
+    context: Context,
+}
+
+/// What a handler may know of the call it serves.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Context {
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) peer: Option<Credentials>,
+}
+
+impl<T> Request<T> {
+    /// Wraps a message.
+    pub fn new(message: T) -> Self {
+        Self { message, context: Context::default() }
+    }
+
+    pub(crate) fn received(message: T, context: Context) -> Self {
+        Self { message, context }
+    }
+
+    /// The message.
+    pub fn get_ref(&self) -> &T {
+        &self.message
+    }
+
+    /// The message, to be changed in place.
+    pub fn get_mut(&mut self) -> &mut T {
+        &mut self.message
+    }
+
+    /// Gives the message up to the caller.
+    pub fn into_inner(self) -> T {
+        self.message
+    }
+
+    /// When the caller stops waiting; `None` when it waits for ever, or on the caller's own side.
+    ///
+    /// The deadline travels as a duration, so the two processes need not agree on a clock.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.context.deadline
+    }
+
+    /// Time left until the deadline: zero once it has passed, `None` without one.
+    pub fn remaining(&self) -> Option<Duration> {
+        self.context.deadline.map(|d| d.saturating_duration_since(Instant::now()))
+    }
+
+    /// Who called, as the kernel told at connect; `None` on the caller's own side.
+    pub fn peer(&self) -> Option<Credentials> {
+        self.context.peer
+    }
+}
+
+impl<T> From<T> for Request<T> {
+    fn from(message: T) -> Self {
+        Self::new(message)
+    }
+}
+
+/// A handler's successful answer.
+#[derive(Debug, Clone)]
+pub struct Response<T> {
+    message: T,
+}
+
+impl<T> Response<T> {
+    /// Wraps a message.
+    pub fn new(message: T) -> Self {
+        Self { message }
+    }
+
+    /// The message.
+    pub fn get_ref(&self) -> &T {
+        &self.message
+    }
+
+    /// The message, to be changed in place.
+    pub fn get_mut(&mut self) -> &mut T {
+        &mut self.message
+    }
+
+    /// Gives the message up to the caller.
+    pub fn into_inner(self) -> T {
+        self.message
+    }
+}
+
+impl<T> From<T> for Response<T> {
+    fn from(message: T) -> Self {
+        Self::new(message)
+    }
+}
