@@ -1,6 +1,7 @@
 //! RPC between processes of one machine, through shared memory.
 #![allow(dead_code, unused_imports)]
 
+mod client;
 mod error;
 #[doc(hidden)]
 pub mod internals;

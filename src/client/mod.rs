@@ -1,0 +1,3 @@
+//! The typed face of a channel, and the blocking driver behind it.
+
+mod lead;
