@@ -1,0 +1,72 @@
+//! The client's half: a handle on a channel with one method for each of the service's.
+
+use super::{Service, line, write_docs};
+
+/// Writes the client of a service.
+pub(super) fn write(service: &Service, buf: &mut String) {
+    let name = &service.types.client;
+    write_struct(service, buf);
+    line(buf, 0, &format!("impl {name} {{"));
+    service.write_methods(buf);
+    write_constructors(service, buf);
+    for (index, method) in service.methods.iter().enumerate() {
+        write_docs(buf, 1, &method.comments, &format!("Calls `{}`.", method.full_name));
+        if method.deprecated {
+            line(buf, 1, "#[deprecated]");
+        }
+        // `Into` by its path: a message may bear that name.
+        let (ident, request, response) = (&method.ident, &method.request, &method.response);
+        line(buf, 1, &format!("pub fn {ident}("));
+        line(buf, 2, "&self,");
+        line(buf, 2, &format!("request: impl ::std::convert::Into<::mmap_rpc::Request<{request}>>,"));
+        line(buf, 1, &format!(") -> ::mmap_rpc::Call<'_, {request}, {response}> {{"));
+        line(buf, 2, &format!("self.channel.unary(&self.methods[{index}], request.into())"));
+        line(buf, 1, "}");
+    }
+    line(buf, 0, "}");
+}
+
+fn write_struct(service: &Service, buf: &mut String) {
+    let own = format!(
+        "Client side of `{}`: opens calls on a channel. Clones share the channel.",
+        service.full_name
+    );
+    write_docs(buf, 0, &service.comments, &own);
+    if service.deprecated {
+        line(buf, 0, "#[deprecated]");
+    }
+    line(buf, 0, "#[derive(Debug, Clone)]");
+    line(buf, 0, &format!("pub struct {} {{", service.types.client));
+    line(buf, 1, "channel: ::mmap_rpc::Channel,");
+    // Without methods nothing would ever read the field.
+    if !service.methods.is_empty() {
+        line(buf, 1, &format!("methods: [::mmap_rpc::Method; {}],", service.methods.len()));
+    }
+    line(buf, 0, "}");
+}
+
+fn write_constructors(service: &Service, buf: &mut String) {
+    line(buf, 1, "/// Opens calls on a channel that exists; several clients may share one.");
+    line(buf, 1, "pub fn new(channel: ::mmap_rpc::Channel) -> Self {");
+    if service.methods.is_empty() {
+        line(buf, 2, "Self { channel }");
+    } else {
+        line(buf, 2, "let methods = Self::METHODS.map(|name| channel.method(name));");
+        line(buf, 2, "Self { channel, methods }");
+    }
+    line(buf, 1, "}");
+    line(buf, 1, "/// Opens a channel of its own to the server that listens on the socket at `path`.");
+    line(buf, 1, "///");
+    line(buf, 1, "/// # Errors");
+    line(buf, 1, "///");
+    line(buf, 1, "/// Fails if nobody listens there, or if the server refuses the connection.");
+    line(buf, 1, "pub fn connect(");
+    line(buf, 2, "path: impl ::std::convert::AsRef<::std::path::Path>,");
+    line(buf, 1, ") -> ::std::result::Result<Self, ::mmap_rpc::ConnectError> {");
+    line(buf, 2, "Ok(Self::new(::mmap_rpc::Channel::connect(path)?))");
+    line(buf, 1, "}");
+    line(buf, 1, "/// The channel that calls are opened on.");
+    line(buf, 1, "pub fn channel(&self) -> &::mmap_rpc::Channel {");
+    line(buf, 2, "&self.channel");
+    line(buf, 1, "}");
+}

@@ -1,0 +1,219 @@
+//! The settings, the side effects that cargo and users see, and the errors.
+
+use std::env;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use mmap_rpc_build::{Builder, Error, configure};
+use tempfile::TempDir;
+
+const PLAIN: &str = r#"syntax = "proto3";
+package plain;
+service Plain { rpc Get(Key) returns (Key); }
+message Key { bytes key = 1; }
+"#;
+
+/// A folder with these files, for sources and output both.
+fn folder(files: &[(&str, &str)]) -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, text) in files {
+        fs::write(folder.path().join(name), text).expect("a writable folder");
+    }
+    folder
+}
+
+fn compile(folder: &TempDir, builder: Builder, name: &str) -> Result<(), Error> {
+    builder.out_dir(folder.path()).compile(&[folder.path().join(name)], &[folder.path()])
+}
+
+fn read(folder: &TempDir, name: &str) -> String {
+    fs::read_to_string(folder.path().join(name)).expect("a generated file")
+}
+
+/// Compiles one file that must be refused, and returns the message without the folder's name.
+fn refusal(name: &str, text: &str) -> String {
+    let folder = folder(&[(name, text)]);
+    let error = compile(&folder, configure(), name).expect_err("a refusal");
+    assert_eq!(format!("{error}"), format!("{error:?}"), "a build script's main prints the debug form");
+    assert!(!folder.path().join("file_descriptor_set.bin").exists(), "nothing is written after an error");
+    error.to_string().replace(&format!("{}/", folder.path().display()), "")
+}
+
+#[test]
+fn each_half_can_be_left_out() {
+    let folder = folder(&[("plain.proto", PLAIN)]);
+    compile(&folder, configure().build_server(false), "plain.proto").expect("a client");
+    let client = read(&folder, "plain.rs");
+    assert!(client.contains("PlainClient") && !client.contains("PlainServer"));
+    assert!(!client.contains("BlockingPlain"));
+
+    compile(&folder, configure().build_client(false), "plain.proto").expect("a server");
+    let server = read(&folder, "plain.rs");
+    assert!(!server.contains("PlainClient") && server.contains("PlainServer"));
+    assert!(server.contains("BlockingPlain"));
+
+    compile(&folder, configure().build_client(false).build_server(false), "plain.proto").expect("messages");
+    let messages = read(&folder, "plain.rs");
+    assert!(messages.contains("pub struct Key") && !messages.contains("Plain"));
+}
+
+#[test]
+fn bytes_are_shared_or_copied() {
+    let folder = folder(&[("plain.proto", PLAIN)]);
+    compile(&folder, configure(), "plain.proto").expect("shared");
+    assert!(read(&folder, "plain.rs").contains("pub key: ::mmap_rpc::__private::prost::bytes::Bytes,"));
+    compile(&folder, configure().bytes(false), "plain.proto").expect("copied");
+    assert!(
+        read(&folder, "plain.rs").contains("pub key: ::mmap_rpc::__private::prost::alloc::vec::Vec<u8>,")
+    );
+}
+
+#[test]
+fn attributes_and_settings_of_prost_pass_through() {
+    let folder = folder(&[("plain.proto", PLAIN)]);
+    let builder = configure()
+        .type_attribute("plain.Key", "#[derive(MyType)]")
+        .field_attribute("plain.Key.key", "#[my_field]")
+        .prost_config(|config| {
+            config.enable_type_names();
+        });
+    compile(&folder, builder, "plain.proto").expect("settings");
+    let code = read(&folder, "plain.rs");
+    assert!(code.contains("#[derive(MyType)]"));
+    assert!(code.contains("#[my_field]"));
+    assert!(code.contains("fn full_name()"));
+}
+
+#[test]
+fn files_bear_the_names_asked_for() {
+    let folder = folder(&[("plain.proto", PLAIN)]);
+    let builder = configure().include_file("tree.rs").descriptor_set("plain.bin");
+    compile(&folder, builder, "plain.proto").expect("names");
+    assert!(read(&folder, "tree.rs").contains("pub mod plain {"));
+    let descriptors = fs::read(folder.path().join("plain.bin")).expect("descriptors");
+    assert!(descriptors.windows(11).any(|bytes| bytes == b"plain.proto"));
+    assert!(!folder.path().join("mmap_rpc_includes.rs").exists());
+}
+
+#[test]
+fn what_does_not_change_is_not_written_again() {
+    let folder = folder(&[("plain.proto", PLAIN)]);
+    compile(&folder, configure(), "plain.proto").expect("a first build");
+    let written =
+        |name: &str| fs::metadata(folder.path().join(name)).and_then(|data| data.modified()).expect("a time");
+    let names = ["plain.rs", "mmap_rpc_includes.rs", "file_descriptor_set.bin"];
+    let before = names.map(written);
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    compile(&folder, configure(), "plain.proto").expect("a second build");
+    assert_eq!(before, names.map(written));
+}
+
+/// Cargo reads standard output, which the test harness keeps to itself: the same test runs again as a process
+/// of its own, told by a variable to do what a build script does.
+#[test]
+fn every_file_that_was_read_is_watched() {
+    const ROLE: &str = "MMAP_RPC_BUILD_TEST_FOLDER";
+    if let Some(folder) = env::var_os(ROLE) {
+        let folder = Path::new(&folder);
+        let protos = [folder.join("root.proto")];
+        configure().out_dir(folder).compile(&protos, &[folder]).expect("a build");
+        return;
+    }
+    let folder = folder(&[
+        (
+            "root.proto",
+            "syntax = \"proto3\";\npackage root;\nimport \"part.proto\";\nmessage Root { Part part = 1; }",
+        ),
+        (
+            "part.proto",
+            "syntax = \"proto3\";\npackage root;\nimport \"google/protobuf/any.proto\";\nmessage Part {}",
+        ),
+    ]);
+    let output = Command::new(env::current_exe().expect("this test"))
+        .args(["--exact", "every_file_that_was_read_is_watched", "--nocapture"])
+        .env(ROLE, folder.path())
+        .output()
+        .expect("a second process");
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).expect("text");
+    let mut watched: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("cargo::rerun-if-changed=")).collect();
+    watched.sort();
+    let expected = ["part.proto", "root.proto"].map(|name| folder.path().join(name).display().to_string());
+    assert_eq!(watched, expected, "the imported file as well, and no file that lies on no disk");
+}
+
+#[test]
+fn streaming_methods_are_refused_by_name() {
+    let text = "syntax = \"proto3\";\npackage live;\nservice Feed {\n  rpc Get(M) returns (M);\n  \
+                rpc Watch(M) returns (stream M);\n  rpc Push(stream M) returns (M);\n  \
+                rpc Talk(stream M) returns (stream M);\n}\nmessage M {}\n";
+    let message = refusal("live.proto", text);
+    let expected = [
+        "live.proto:5: streaming methods are not supported yet: /live.Feed/Watch (server streaming)",
+        "live.proto:6: streaming methods are not supported yet: /live.Feed/Push (client streaming)",
+        "live.proto:7: streaming methods are not supported yet: /live.Feed/Talk (bidirectional streaming)",
+        "  help: remove `stream`, and let one call carry a `repeated` field, or call once for each part",
+    ];
+    assert_eq!(message.lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_syntax_error_names_file_and_line() {
+    let message = refusal("bad.proto", "syntax = \"proto3\";\nmessage M {\n  string key = 1\n}\n");
+    assert!(message.starts_with("bad.proto:4:1: expected "), "{message}");
+    assert!(message.contains("\n  help: correct the syntax there; a missing `;`"), "{message}");
+}
+
+#[test]
+fn an_unknown_type_names_file_and_line() {
+    let message = refusal("bad.proto", "syntax = \"proto3\";\nmessage M {\n  Key key = 1;\n}\n");
+    assert!(message.starts_with("bad.proto:3:3: name 'Key' is not defined"), "{message}");
+    assert!(message.contains("needs an `import`"), "{message}");
+}
+
+#[test]
+fn a_missing_import_names_file_line_and_remedy() {
+    let message = refusal("bad.proto", "syntax = \"proto3\";\nimport \"lost.proto\";\n");
+    assert!(message.starts_with("bad.proto:2:1: import 'lost.proto' not found"), "{message}");
+    assert!(message.contains("`includes`"), "{message}");
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let folder = folder(&[]);
+    let message = compile(&folder, configure(), "lost.proto").expect_err("a refusal").to_string();
+    assert!(message.contains("lost.proto") && message.contains("`includes`"), "{message}");
+}
+
+#[test]
+fn methods_that_become_one_are_refused() {
+    let text = "syntax = \"proto3\";\npackage p;\nservice S {\n  rpc GetKey(M) returns (M);\n  \
+                rpc get_key(M) returns (M);\n}\nmessage M {}\n";
+    let message = refusal("p.proto", text);
+    assert!(
+        message.starts_with("/p.S/GetKey and /p.S/get_key both become the method `get_key`"),
+        "{message}"
+    );
+}
+
+#[test]
+fn types_that_become_one_are_refused() {
+    let text = "syntax = \"proto3\";\npackage p;\nservice S {}\nmessage SClient {}\n";
+    let message = refusal("p.proto", text);
+    assert!(
+        message.starts_with("two definitions become the Rust type `SClient` in the module `p`"),
+        "{message}"
+    );
+}
+
+#[test]
+fn an_output_folder_that_is_missing_is_named() {
+    let folder = folder(&[("plain.proto", PLAIN)]);
+    let builder = configure().out_dir(folder.path().join("nowhere"));
+    let error =
+        builder.compile(&[folder.path().join("plain.proto")], &[folder.path()]).expect_err("a refusal");
+    assert!(error.to_string().starts_with("cannot write "), "{error}");
+    assert!(error.to_string().contains("/nowhere/"), "{error}");
+}
