@@ -129,6 +129,13 @@ impl<T> Lead<T> {
         self.state.load(Ordering::Relaxed) & HELD != 0
     }
 
+    /// Whether any thread waits to be served or to lead. A hint, for the leader.
+    #[inline]
+    pub(crate) fn has_waiters(&self) -> bool {
+        // Relaxed: nobody concludes anything from it about other memory.
+        self.state.load(Ordering::Relaxed) >= WAITER
+    }
+
     /// Takes the lead if it is free.
     #[inline]
     fn take(&self) -> bool {

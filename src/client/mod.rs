@@ -1,3 +1,27 @@
-//! The typed face of a channel, and the blocking driver behind it.
+//! The client: a channel that any number of threads share, and the calls on it.
+//!
+//! ```text
+//!   Call, RawCall          encode, start, wait
+//!        │
+//!      Core ──── CallTable       a cell per call in flight
+//!        │  ──── SpaceWaiters    who waits for slots or ring room
+//!        │
+//!      Lead ──── Driver          the one thread that drives the session for all
+//! ```
 
+mod call;
+mod calls;
+mod channel;
+mod connect;
+mod core;
+mod driver;
 mod lead;
+mod method;
+mod raw;
+mod space;
+
+pub use call::{Call, Pending};
+pub use channel::{Channel, ChannelBuilder};
+pub use connect::ConnectError;
+pub use method::Method;
+pub use raw::RawCall;

@@ -54,6 +54,12 @@ impl AsFd for Doorbell {
     }
 }
 
+impl From<Doorbell> for OwnedFd {
+    fn from(bell: Doorbell) -> Self {
+        bell.0
+    }
+}
+
 /// Whether `fd` is an eventfd, as well as one can know.
 fn is_eventfd(fd: BorrowedFd<'_>) -> io::Result<bool> {
     match std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())) {

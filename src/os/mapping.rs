@@ -5,9 +5,12 @@
 
 use std::fmt;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
+
+use crate::os::fork::ForkMark;
 
 /// A mapping that lasts until it is dropped.
 ///
@@ -15,8 +18,10 @@ use memmap2::{Advice, MmapOptions, MmapRaw};
 /// access. A forked child does not inherit the pages (`MADV_DONTFORK`), so it cannot write into a region
 /// that its parent still owns.
 pub(crate) struct Mapping {
-    raw: MmapRaw,
+    /// Dropped by hand: see `drop`.
+    raw: ManuallyDrop<MmapRaw>,
     writable: bool,
+    mapped_by: ForkMark,
 }
 
 const _: () = {
@@ -39,7 +44,7 @@ impl Mapping {
 
     fn unshared_with_children(raw: MmapRaw, writable: bool) -> io::Result<Self> {
         raw.advise(Advice::DontFork)?;
-        Ok(Self { raw, writable })
+        Ok(Self { raw: ManuallyDrop::new(raw), writable, mapped_by: ForkMark::get() })
     }
 
     /// The first byte.
@@ -64,6 +69,16 @@ impl Mapping {
     /// Whether this side may write.
     pub(crate) fn is_writable(&self) -> bool {
         self.writable
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // A forked child has nothing at these addresses, or by now something else, which must stay.
+        if self.mapped_by.is_same_process() {
+            // SAFETY: nobody uses the field after this.
+            unsafe { ManuallyDrop::drop(&mut self.raw) };
+        }
     }
 }
 

@@ -70,7 +70,7 @@ pub(crate) use park::{Kicker, Sleeper};
 pub(crate) use producer::{Producer, Reservation, ReserveError};
 pub(crate) use record::Record;
 #[cfg(not(mmap_rpc_loom))]
-pub(crate) use spin::{AdaptiveSpin, spin_until};
+pub(crate) use spin::{AdaptiveSpin, SPIN_BUDGET, UNKNOWN_CPU, spin_until};
 
 use crate::layout::words::EntryCell;
 

@@ -21,7 +21,10 @@ pub(crate) struct Private {
 }
 
 enum Storage {
-    Inline { bytes: [u8; INLINE_BYTES], len: u8 },
+    Inline {
+        bytes: [u8; INLINE_BYTES],
+        len: u8,
+    },
     Pooled(PooledBuf),
     /// After the first large `bytes` field: the rest shares the same buffer.
     Shared(Bytes),

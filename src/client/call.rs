@@ -1,0 +1,144 @@
+//! A typed call: a request, a deadline, and somebody who waits.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::{Duration, Instant};
+
+use prost::Message;
+
+use crate::client::calls::{Reply, Ticket};
+use crate::client::core::Core;
+use crate::client::method::Method;
+use crate::connection::prepare;
+use crate::rpc::{Request, Response, Status};
+
+/// A call that has not been sent: set its timeout, then [`wait`](Self::wait) or [`start`](Self::start).
+#[must_use = "a call is not sent until wait() or start() is called"]
+pub struct Call<'a, Req, Resp> {
+    core: &'a Core,
+    method: Method,
+    request: Request<Req>,
+    timeout: Option<Duration>,
+    reply: PhantomData<fn() -> Resp>,
+}
+
+impl<'a, Req: Message, Resp: Message + Default> Call<'a, Req, Resp> {
+    pub(super) fn new(core: &'a Core, method: Method, request: Request<Req>) -> Self {
+        Self { core, method, request, timeout: None, reply: PhantomData }
+    }
+
+    /// How long the call may take, from sending it to having its reply. Without a timeout it may take for ever.
+    ///
+    /// The server learns it too, and stops on its own.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Sends the call and waits for its reply.
+    ///
+    /// # Errors
+    /// The status that the handler returned, or
+    /// - `DeadlineExceeded`: the timeout passed. The handler may have run all the same.
+    /// - `Unavailable`: the server is gone, or going.
+    /// - `ResourceExhausted`: a limit, which the text names, is too small for this call.
+    /// - `Unimplemented`: the server has no such method.
+    /// - `Internal`: the handler panicked, or a message did not decode.
+    #[inline]
+    pub fn wait(self) -> Result<Response<Resp>, Status> {
+        self.start()?.wait()
+    }
+
+    /// Sends the call without waiting for its reply, so that several can be under way at once.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait), where the call cannot be sent. Waits only for room to send.
+    #[inline]
+    pub fn start(self) -> Result<Pending<'a, Resp>, Status> {
+        let deadline = deadline_after(self.timeout);
+        let (core, message) = (self.core, self.request.get_ref());
+        let ticket = core.start(self.method, deadline, |head| prepare(&core.link, head, message))?;
+        Ok(Pending { call: InFlight { core, ticket: Some(ticket), deadline }, reply: PhantomData })
+    }
+}
+
+impl<Req, Resp> fmt::Debug for Call<'_, Req, Resp> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("method", &self.method.name())
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// When a timeout that starts now ends. One beyond the clock's range is none.
+#[inline]
+pub(super) fn deadline_after(timeout: Option<Duration>) -> Option<Instant> {
+    timeout.and_then(|timeout| Instant::now().checked_add(timeout))
+}
+
+/// A call that was sent and not yet answered. Dropping it cancels the call.
+#[must_use = "dropping a pending call cancels it"]
+pub struct Pending<'a, Resp> {
+    call: InFlight<'a>,
+    reply: PhantomData<fn() -> Resp>,
+}
+
+impl<Resp: Message + Default> Pending<'_, Resp> {
+    /// Waits for the reply.
+    ///
+    /// # Errors
+    /// As [`Call::wait`].
+    #[inline]
+    pub fn wait(self) -> Result<Response<Resp>, Status> {
+        let reply = self.call.wait()?;
+        Resp::decode(reply.payload.into_private())
+            .map(Response::new)
+            .map_err(|error| Status::internal(format!("the reply does not decode: {error}")))
+    }
+}
+
+impl<Resp> fmt::Debug for Pending<'_, Resp> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.call.fmt(f)
+    }
+}
+
+/// The sent half of every call, typed or raw.
+pub(super) struct InFlight<'a> {
+    core: &'a Core,
+    /// `None` once the reply was taken or given up.
+    ticket: Option<Ticket>,
+    deadline: Option<Instant>,
+}
+
+impl<'a> InFlight<'a> {
+    pub(super) fn new(core: &'a Core, ticket: Ticket, deadline: Option<Instant>) -> Self {
+        Self { core, ticket: Some(ticket), deadline }
+    }
+
+    /// Waits for a reply that is no failure.
+    #[inline]
+    pub(super) fn wait(mut self) -> Result<Reply, Status> {
+        let ticket = self.ticket.take().expect("taken here alone");
+        let reply = self.core.wait(ticket, self.deadline)?;
+        if reply.code != 0 {
+            return Err(Status::decode_payload(reply.code, &reply.payload.into_private().into_bytes()));
+        }
+        Ok(reply)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.core.give_up(ticket);
+        }
+    }
+}
+
+impl fmt::Debug for InFlight<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending").field("deadline", &self.deadline).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,275 @@
+//! The calls in flight: one cell each, from before the request is sent until its one terminal entry is popped.
+//!
+//! ```text
+//!          claim            deliver               take
+//!   FREE ────────► PENDING ─────────► DONE ─────────────────► FREE
+//!                     │ abandon         ▲
+//!                     ▼                 │ deliver: the leader frees it
+//!                 ABANDONED ────────────┘
+//! ```
+//!
+//! | step | who | ordering |
+//! |---|---|---|
+//! | claim | any caller: it took the cell's free bit | bit Acquire ↔ Release in `free` |
+//! | deliver | the leader alone | state AcqRel: the reply is written before, the caller's abandon seen |
+//! | take, abandon | the caller that claimed it | state Acquire ↔ Release in deliver |
+//!
+//! A call id is the cell's index with a generation above it, so a late or forged reply meets either the call
+//! it was meant for or a violation.
+
+use crate::connection::{Received, call_index};
+use crate::error::Violation;
+use crate::sync::{AtomicU32, AtomicU64, Ordering, UnsafeCell};
+
+const FREE: u32 = 0;
+const PENDING: u32 = 1;
+const DONE: u32 = 2;
+const ABANDONED: u32 = 3;
+const PHASE: u32 = 0xffff;
+
+/// A reply as the leader found it.
+pub(crate) struct Reply {
+    /// Status code as the peer wrote it.
+    pub(crate) code: u32,
+    pub(crate) payload: Received,
+}
+
+/// One cell per call that may be in flight.
+pub(crate) struct CallTable {
+    /// One bit per cell, 1 = free.
+    free: Box<[AtomicU64]>,
+    cells: Box<[Cell]>,
+}
+
+/// Padded so that two callers' cells share no cache line.
+#[repr(align(64))]
+struct Cell {
+    /// Phase in the low half, generation in the high one. Written by the caller and the leader, see above.
+    state: AtomicU32,
+    /// Written by the leader before DONE, taken by the caller after it.
+    reply: UnsafeCell<Option<Reply>>,
+}
+
+// SAFETY: `reply` is touched by the leader while the phase is PENDING or ABANDONED and by the caller (or, for
+// an abandoned call, the leader) after DONE; the phase's Release and Acquire order the two.
+unsafe impl Sync for CallTable {}
+
+/// A call in flight: the right to its cell. Must be taken or abandoned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ticket {
+    pub(crate) call_id: u32,
+}
+
+impl Ticket {
+    #[inline]
+    pub(crate) fn index(self) -> usize {
+        call_index(self.call_id)
+    }
+}
+
+/// Whose reply the leader has just delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Delivered {
+    /// The caller of this cell waits for it.
+    To(usize),
+    /// Nobody waits any more.
+    ToNobody,
+}
+
+impl CallTable {
+    /// A table for `capacity` calls at once.
+    pub(crate) fn new(capacity: usize) -> Self {
+        let cell = |_| Cell { state: AtomicU32::new(FREE), reply: UnsafeCell::new(None) };
+        let bits = |word: usize| match capacity - word * 64 {
+            64.. => u64::MAX,
+            rest => (1 << rest) - 1,
+        };
+        Self {
+            free: (0..capacity.div_ceil(64)).map(|word| AtomicU64::new(bits(word))).collect(),
+            cells: (0..capacity).map(cell).collect(),
+        }
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.cells.len()
+    }
+
+    /// Takes a free cell; `hint` spreads threads over the words. `None` when every cell is in flight.
+    #[inline]
+    pub(crate) fn claim(&self, hint: usize) -> Option<Ticket> {
+        let words = self.free.len();
+        for offset in 0..words {
+            let word = (hint + offset) % words;
+            // Relaxed: only a guess at which bit to try.
+            let mut seen = self.free[word].load(Ordering::Relaxed);
+            while seen != 0 {
+                let bit = seen.trailing_zeros();
+                // Acquire pairs with the Release in `free`: the last holder is done with the cell.
+                let before = self.free[word].fetch_and(!(1 << bit), Ordering::Acquire);
+                if before & (1 << bit) != 0 {
+                    return Some(self.begin(word * 64 + bit as usize));
+                }
+                // Bounded: every round somebody else took a bit of a snapshot of 64.
+                seen &= before & !(1 << bit);
+            }
+        }
+        None
+    }
+
+    #[inline]
+    fn begin(&self, index: usize) -> Ticket {
+        let state = &self.cells[index].state;
+        // Relaxed: we hold the cell's bit, nobody else changes a FREE cell.
+        let generation = (state.load(Ordering::Relaxed) & !PHASE).wrapping_add(PHASE + 1);
+        // Release pairs with the Acquire in `deliver`: the cell is empty before it is pending.
+        state.store(generation | PENDING, Ordering::Release);
+        Ticket { call_id: generation | index as u32 }
+    }
+
+    fn free(&self, index: usize) {
+        let state = &self.cells[index].state;
+        // Relaxed: the bit's Release publishes it.
+        state.store(state.load(Ordering::Relaxed) & !PHASE | FREE, Ordering::Relaxed);
+        // Release pairs with the Acquire in `claim`.
+        self.free[index / 64].fetch_or(1 << (index % 64), Ordering::Release);
+    }
+
+    /// Hands a reply to the call that it answers. For the leader only.
+    #[inline]
+    pub(crate) fn deliver(&self, call_id: u32, reply: Reply) -> Result<Delivered, Violation> {
+        let index = call_index(call_id);
+        let unknown = || Violation::Entry("a reply to a call that is not in flight");
+        let cell = self.cells.get(index).ok_or_else(unknown)?;
+        let generation = call_id & !PHASE;
+        // Acquire pairs with the Release in `begin`.
+        let state = cell.state.load(Ordering::Acquire);
+        if state != generation | PENDING && state != generation | ABANDONED {
+            return Err(unknown());
+        }
+        // SAFETY: the phase is PENDING or ABANDONED, in which only the leader touches the reply, and there is
+        // one leader.
+        cell.reply.with_mut(|slot| unsafe { *slot = Some(reply) });
+        // Release publishes the reply to the caller's Acquire; Acquire sees a caller that has just left.
+        let before = cell.state.swap(generation | DONE, Ordering::AcqRel);
+        if before & PHASE == PENDING {
+            return Ok(Delivered::To(index));
+        }
+        // SAFETY: the caller abandoned the cell, so it is the leader's to clear.
+        drop(cell.reply.with_mut(|slot| unsafe { (*slot).take() }));
+        self.free(index);
+        Ok(Delivered::ToNobody)
+    }
+
+    /// Whether the reply is there.
+    #[inline]
+    pub(crate) fn is_done(&self, ticket: Ticket) -> bool {
+        // Relaxed: `take` synchronises.
+        self.cells[ticket.index()].state.load(Ordering::Relaxed) & PHASE == DONE
+    }
+
+    /// The reply, if it is there; the ticket is then used up.
+    #[inline]
+    pub(crate) fn take(&self, ticket: Ticket) -> Option<Reply> {
+        let cell = &self.cells[ticket.index()];
+        // Acquire pairs with the Release in `deliver`.
+        if cell.state.load(Ordering::Acquire) & PHASE != DONE {
+            return None;
+        }
+        // SAFETY: DONE: the leader is through with the cell, and the ticket's holder is its only caller.
+        let reply = cell.reply.with_mut(|slot| unsafe { (*slot).take() });
+        self.free(ticket.index());
+        reply
+    }
+
+    /// Gives up a call that was sent. True if its reply is still to come: the peer is to be told. The cell
+    /// stays reserved until then. The ticket is used up.
+    pub(crate) fn abandon(&self, ticket: Ticket) -> bool {
+        let state = &self.cells[ticket.index()].state;
+        let pending = ticket.call_id & !PHASE | PENDING;
+        // AcqRel: pairs with `deliver` in either order.
+        let abandoned = pending & !PHASE | ABANDONED;
+        if state.compare_exchange(pending, abandoned, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            return true;
+        }
+        drop(self.take(ticket));
+        false
+    }
+
+    /// Gives up a call that was never sent. The ticket is used up.
+    pub(crate) fn cancel_unsent(&self, ticket: Ticket) {
+        // A lying peer may have answered what it never saw: then there is a reply to drop.
+        let cell = &self.cells[ticket.index()];
+        let pending = ticket.call_id & !PHASE | PENDING;
+        let free = pending & !PHASE | FREE;
+        // AcqRel: pairs with `deliver` in either order.
+        if cell.state.compare_exchange(pending, free, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            self.free(ticket.index());
+        } else {
+            drop(self.take(ticket));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(code: u32) -> Reply {
+        Reply { code, payload: Received::empty() }
+    }
+
+    #[test]
+    fn a_table_hands_out_each_cell_once() {
+        let table = CallTable::new(70);
+        let mut tickets: Vec<_> = (0..70).map(|hint| table.claim(hint).unwrap()).collect();
+        assert!(table.claim(0).is_none());
+        tickets.sort_by_key(|ticket| ticket.index());
+        tickets.dedup();
+        assert_eq!(tickets.len(), 70);
+    }
+
+    #[test]
+    fn a_reply_reaches_its_call_and_no_later_one() {
+        let table = CallTable::new(1);
+        let first = table.claim(0).unwrap();
+        assert!(table.take(first).is_none());
+        assert_eq!(table.deliver(first.call_id, reply(5)), Ok(Delivered::To(0)));
+        assert_eq!(table.take(first).unwrap().code, 5);
+        let second = table.claim(0).unwrap();
+        assert_ne!(first.call_id, second.call_id);
+        assert!(table.deliver(first.call_id, reply(6)).is_err());
+        assert!(!table.is_done(second));
+    }
+
+    #[test]
+    fn an_abandoned_call_keeps_its_cell_until_the_reply() {
+        let table = CallTable::new(1);
+        let ticket = table.claim(0).unwrap();
+        assert!(table.abandon(ticket));
+        assert!(table.claim(0).is_none());
+        assert_eq!(table.deliver(ticket.call_id, reply(0)), Ok(Delivered::ToNobody));
+        assert!(table.claim(0).is_some());
+    }
+
+    #[test]
+    fn abandoning_an_answered_call_frees_it_at_once() {
+        let table = CallTable::new(1);
+        let ticket = table.claim(0).unwrap();
+        table.deliver(ticket.call_id, reply(0)).unwrap();
+        assert!(!table.abandon(ticket));
+        assert!(table.claim(0).is_some());
+    }
+
+    #[test]
+    fn replies_to_nothing_are_violations() {
+        let table = CallTable::new(2);
+        assert!(table.deliver(0, reply(0)).is_err());
+        assert!(table.deliver(9, reply(0)).is_err());
+        let ticket = table.claim(0).unwrap();
+        table.deliver(ticket.call_id, reply(0)).unwrap();
+        assert!(table.deliver(ticket.call_id, reply(0)).is_err(), "a second reply");
+        let unsent = table.claim(1).unwrap();
+        table.cancel_unsent(unsent);
+        assert!(table.deliver(unsent.call_id, reply(0)).is_err());
+    }
+}

@@ -1,0 +1,143 @@
+//! A channel: one connection to a server, shared by any number of threads.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::Message;
+
+use crate::client::call::Call;
+use crate::client::connect::{self, ConnectError};
+use crate::client::core::Core;
+use crate::client::method::Method;
+use crate::client::raw::RawCall;
+use crate::connection::{Config, MAX_IN_FLIGHT};
+use crate::os::Credentials;
+use crate::raw::{Loan, RawBody};
+use crate::rpc::{Request, Status};
+
+/// A connection to a server. Clones share it; it closes when the last of them is dropped.
+///
+/// Any number of threads may call at once. A channel has no thread of its own: while calls are waited for, one
+/// of the waiting threads receives for all of them, and a channel that nobody waits on costs nothing.
+///
+/// A channel that lost its server stays closed, and its calls return
+/// [`Code::Unavailable`](crate::Code::Unavailable): connect again. The same holds in a process that was forked
+/// from the one that connected.
+#[derive(Clone)]
+pub struct Channel {
+    core: Arc<Core>,
+}
+
+impl Channel {
+    /// Connects to the server that listens on the Unix socket at `path`, with default limits.
+    ///
+    /// # Errors
+    /// [`ConnectError`] says what stands in the way and what to do.
+    pub fn connect(path: impl AsRef<Path>) -> Result<Self, ConnectError> {
+        Self::builder().connect(path)
+    }
+
+    /// Sets limits before connecting.
+    pub fn builder() -> ChannelBuilder {
+        ChannelBuilder { config: Config::default() }
+    }
+
+    /// Looks a method up by its full name, `/package.Service/Method`.
+    ///
+    /// Never fails: calls of a method that the server does not have return
+    /// [`Code::Unimplemented`](crate::Code::Unimplemented).
+    pub fn method(&self, name: &'static str) -> Method {
+        self.core.method(name)
+    }
+
+    /// Opens a call that takes one message and answers with one. Generated clients call this.
+    pub fn unary<Req, Resp>(&self, method: &Method, request: Request<Req>) -> Call<'_, Req, Resp>
+    where
+        Req: Message,
+        Resp: Message + Default,
+    {
+        Call::new(&self.core, *method, request)
+    }
+
+    /// Opens a call of plain bytes: see [`RawBody`] for what they can be.
+    pub fn raw<'a>(&'a self, method: &Method, body: impl Into<RawBody<'a>>) -> RawCall<'a> {
+        RawCall::new(&self.core, *method, body.into())
+    }
+
+    /// Takes `len` bytes of the memory that messages travel in, to be filled and given to [`raw`](Self::raw).
+    ///
+    /// Waits up to 30 seconds while everything is in use.
+    ///
+    /// # Errors
+    /// [`Code::ResourceExhausted`](crate::Code::ResourceExhausted) naming the limit, if `len` exceeds
+    /// `max_message_size`, if the region cannot hold it, or if nothing came free in time;
+    /// [`Code::Unavailable`](crate::Code::Unavailable) if the connection is closed.
+    pub fn loan(&self, len: usize) -> Result<Loan, Status> {
+        self.core.loan(len)
+    }
+
+    /// Who serves, as the kernel told at connect.
+    pub fn peer(&self) -> Credentials {
+        self.core.link.credentials()
+    }
+
+    /// Whether the connection is known to be closed; it never opens again.
+    ///
+    /// Nobody watches a connection that nobody waits on, so a server's death shows here only after a call met it.
+    pub fn is_closed(&self) -> bool {
+        self.core.link.is_closed()
+    }
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Channel").field("link", &self.core.link).finish_non_exhaustive()
+    }
+}
+
+/// Settings of a [`Channel`]. Where client and server both have a limit, the smaller one holds.
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until connect() is called"]
+pub struct ChannelBuilder {
+    config: Config,
+}
+
+impl ChannelBuilder {
+    /// Largest message in bytes, sent or received; 64 MiB unless set.
+    pub fn max_message_size(mut self, bytes: u64) -> Self {
+        self.config.limits.max_message_size = bytes.max(1);
+        self
+    }
+
+    /// Most shared memory that each side may use for this connection, in bytes; 256 MiB unless set.
+    ///
+    /// A region starts below 1 MiB and grows on demand. It has to hold the largest messages that are on their
+    /// way at one time.
+    pub fn max_region_bytes(mut self, bytes: u64) -> Self {
+        self.config.limits.max_region_bytes = bytes.max(self.config.geometry.total_len);
+        self
+    }
+
+    /// Most calls that wait for their reply at one time, 1 to 65,536; 1,024 unless set. One more fails at once.
+    pub fn max_in_flight(mut self, calls: u32) -> Self {
+        self.config.limits.max_in_flight = calls.clamp(1, MAX_IN_FLIGHT);
+        self
+    }
+
+    /// Longest time that connecting may take; 5 seconds unless set.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.config.handshake_timeout = timeout;
+        self
+    }
+
+    /// Connects to the server that listens on the Unix socket at `path`.
+    ///
+    /// # Errors
+    /// As [`Channel::connect`].
+    pub fn connect(self, path: impl AsRef<Path>) -> Result<Channel, ConnectError> {
+        let core = connect::connect(path.as_ref(), self.config)?;
+        Ok(Channel { core: Arc::new(core) })
+    }
+}

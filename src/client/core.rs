@@ -1,0 +1,285 @@
+//! What the callers of one channel share, and how a call passes through it.
+//!
+//! A caller claims a cell, sends its request, and waits: if nobody leads, it leads and drives the connection
+//! for everybody; else it parks until its cell is served or the lead is free. A channel has no thread of its
+//! own, so an idle one costs nothing.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::client::calls::{CallTable, Delivered, Reply, Ticket};
+use crate::client::driver::{Driver, Stop};
+use crate::client::lead::Lead;
+use crate::client::method::Method;
+use crate::client::space::SpaceWaiters;
+use crate::connection::{Event, Head, Link, Prepared, SendFailure, Slot};
+use crate::error::Violation;
+use crate::raw::Loan;
+use crate::ring::Entry;
+use crate::rpc::Status;
+use crate::sync::{AtomicBool, Ordering};
+
+/// How long a call without a deadline waits for room or slots before it gives up.
+const SPACE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Numbers the channels of this process.
+static NEXT_ID: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+
+/// One connection as its callers share it.
+pub(crate) struct Core {
+    pub(crate) link: Arc<Link>,
+    pub(crate) calls: CallTable,
+    pub(crate) lead: Lead<Driver>,
+    pub(crate) space: SpaceWaiters,
+    /// The server takes no further requests.
+    draining: AtomicBool,
+    /// Tells this channel's methods from those of others.
+    id: u32,
+}
+
+impl Core {
+    pub(crate) fn new(link: Arc<Link>, driver: Driver) -> Self {
+        let cells = link.limits().max_in_flight as usize;
+        Self {
+            link,
+            calls: CallTable::new(cells),
+            lead: Lead::new(driver, cells),
+            space: SpaceWaiters::new(cells),
+            draining: AtomicBool::new(false),
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+        }
+    }
+
+    /// Looks a method up by name.
+    pub(crate) fn method(&self, name: &'static str) -> Method {
+        let id = self.link.methods().iter().position(|known| known == name);
+        Method::new(self.id, id.map(|id| id as u32), name)
+    }
+
+    /// Sends a request: `prepare` encodes it, once there is room. Nothing is left behind on failure.
+    #[inline]
+    pub(crate) fn start<L: Deref<Target = Link>>(
+        &self,
+        method: Method,
+        deadline: Option<Instant>,
+        mut prepare: impl FnMut(Head) -> Result<Prepared<L>, SendFailure>,
+    ) -> Result<Ticket, Status> {
+        let unsent = self.begin(method)?;
+        let head = Head::Request {
+            method: method.id(),
+            call_id: unsent.ticket.call_id,
+            deadline_us: deadline.map_or(Ok(0), remaining_us)?,
+        };
+        let mut prepared = match prepare(head) {
+            Ok(prepared) => prepared,
+            Err(SendFailure::Wait) => self.wait_for_space(unsent.ticket, deadline, || prepare(head))?,
+            Err(SendFailure::Failed(status)) => return Err(status),
+        };
+        match prepared.send(&self.link) {
+            Ok(()) => {}
+            Err(SendFailure::Wait) => {
+                self.wait_for_space(unsent.ticket, deadline, || prepared.send(&self.link))?;
+            }
+            Err(SendFailure::Failed(status)) => return Err(status),
+        }
+        Ok(unsent.sent())
+    }
+
+    /// Checks that a call can be made at all and takes a cell for it.
+    #[inline]
+    pub(crate) fn begin(&self, method: Method) -> Result<Unsent<'_>, Status> {
+        self.check_open()?;
+        method.check(self.id)?;
+        // The index of the thread's own word: see `CallTable::claim`.
+        let ticket = self.calls.claim(0).ok_or_else(|| self.too_many())?;
+        Ok(Unsent { core: self, ticket })
+    }
+
+    /// Whether requests may be sent now.
+    #[inline]
+    pub(crate) fn check_open(&self) -> Result<(), Status> {
+        if !self.link.is_same_process() {
+            return Err(Status::unavailable(
+                "the channel belongs to the parent process; connect again after fork",
+            ));
+        }
+        if self.link.is_closed() {
+            return Err(self.link.closed_status());
+        }
+        // Relaxed: a request that slips through is refused by the server.
+        if self.draining.load(Ordering::Relaxed) {
+            return Err(Status::unavailable("the server is shutting down and takes no further calls"));
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn too_many(&self) -> Status {
+        Status::resource_exhausted(format!(
+            "{} calls are in flight on this channel, the agreed max_in_flight; raise max_in_flight on both \
+             sides, or wait for replies before starting more",
+            self.calls.capacity()
+        ))
+    }
+
+    /// Waits for the reply of a call that was sent.
+    pub(crate) fn wait(&self, ticket: Ticket, deadline: Option<Instant>) -> Result<Reply, Status> {
+        let served = self.run_until(ticket.index(), deadline, || self.calls.is_done(ticket));
+        if let Some(reply) = self.calls.take(ticket) {
+            return Ok(reply);
+        }
+        self.give_up(ticket);
+        match served {
+            Stop::Closed => Err(self.link.closed_status()),
+            Stop::Done | Stop::Deadline => Err(deadline_exceeded()),
+        }
+    }
+
+    /// Abandons a call that was sent, and tells the server if it is still at it.
+    pub(crate) fn give_up(&self, ticket: Ticket) {
+        if self.link.is_same_process() && self.calls.abandon(ticket) {
+            // Best effort: without room the server answers a call that nobody waits for, and the answer
+            // frees the cell all the same.
+            let _ = self.link.push(&Entry::cancel(ticket.call_id), None);
+        }
+    }
+
+    /// Retries `attempt` until it succeeds or fails for good.
+    #[cold]
+    pub(crate) fn wait_for_space<T>(
+        &self,
+        ticket: Ticket,
+        deadline: Option<Instant>,
+        mut attempt: impl FnMut() -> Result<T, SendFailure>,
+    ) -> Result<T, Status> {
+        let patience = Instant::now() + SPACE_PATIENCE;
+        let until = deadline.map_or(patience, |deadline| deadline.min(patience));
+        let _registered = self.space.register(&self.link.space, ticket.index());
+        // A leader that is parked has not heard of us: it must arm `want_space`.
+        self.link.nudge();
+        let mut outcome = None;
+        let stop = self.run_until(ticket.index(), Some(until), || match attempt() {
+            Err(SendFailure::Wait) => false,
+            Err(SendFailure::Failed(status)) => {
+                outcome = Some(Err(status));
+                true
+            }
+            Ok(value) => {
+                outcome = Some(Ok(value));
+                true
+            }
+        });
+        match (outcome, stop) {
+            (Some(outcome), _) => outcome,
+            (None, Stop::Closed) => Err(self.link.closed_status()),
+            (None, _) => Err(Status::resource_exhausted(
+                "no slot or ring entry came free in time: the peer holds what was sent; raise \
+                 max_region_bytes on both sides, or the call's timeout",
+            )),
+        }
+    }
+
+    /// A slot for a raw message, once there is one.
+    pub(crate) fn loan(&self, len: usize) -> Result<Loan, Status> {
+        self.check_open()?;
+        let claim = || Slot::claim(self.link.clone(), len as u64);
+        let slot = match claim() {
+            Ok(slot) => slot,
+            Err(SendFailure::Failed(status)) => return Err(status),
+            Err(SendFailure::Wait) => {
+                // Whoever waits needs a cell to be woken at.
+                let ticket = self.calls.claim(0).ok_or_else(|| self.too_many())?;
+                let unsent = Unsent { core: self, ticket };
+                self.wait_for_space(unsent.ticket, None, claim)?
+            }
+        };
+        Ok(Loan::of_slot(slot, len))
+    }
+
+    /// Leads, or waits to be served or to lead, until `done` says so, the deadline passes, or the connection
+    /// closes.
+    fn run_until(&self, index: usize, deadline: Option<Instant>, mut done: impl FnMut() -> bool) -> Stop {
+        // The whole cost for a caller that is alone: it never registers.
+        if let Some(mut leader) = self.lead.try_lead_directly() {
+            return leader.drive(self, index, deadline, &mut done);
+        }
+        let mut waiting = self.lead.register(index);
+        loop {
+            if done() {
+                return Stop::Done;
+            }
+            if self.link.is_closed() {
+                return Stop::Closed;
+            }
+            waiting = match waiting.try_lead() {
+                Ok(mut leader) => return leader.drive(self, index, deadline, &mut done),
+                Err(waiting) => waiting,
+            };
+            let timeout = match deadline.map(|deadline| deadline.checked_duration_since(Instant::now())) {
+                None => None,
+                Some(Some(left)) => Some(left),
+                Some(None) => return Stop::Deadline,
+            };
+            waiting.park(timeout);
+        }
+    }
+
+    // ---- for the leader ------------------------------------------------------------------------------
+
+    /// Hands an event to whom it concerns. `own` is the leader's cell, which needs no wake-up; true if the
+    /// event was for it.
+    #[inline]
+    pub(crate) fn deliver(&self, event: Event, own: usize) -> Result<bool, Violation> {
+        match event {
+            Event::Reply { call_id, code, payload } => {
+                match self.calls.deliver(call_id, Reply { code, payload })? {
+                    Delivered::To(index) if index == own => return Ok(true),
+                    Delivered::To(index) => self.lead.wake(index),
+                    Delivered::ToNobody => {}
+                }
+            }
+            Event::Goaway => self.draining.store(true, Ordering::Relaxed),
+            Event::Request { .. } | Event::Cancel { .. } => unreachable!("the session admits by role"),
+        }
+        Ok(false)
+    }
+
+    /// Wakes everybody who waits for space.
+    pub(crate) fn wake_space_waiters(&self) {
+        self.space.for_each(|index| self.lead.wake(index));
+    }
+}
+
+/// A cell whose request has not been sent: freed on drop.
+pub(crate) struct Unsent<'a> {
+    core: &'a Core,
+    pub(crate) ticket: Ticket,
+}
+
+impl Unsent<'_> {
+    pub(crate) fn sent(self) -> Ticket {
+        let ticket = self.ticket;
+        std::mem::forget(self);
+        ticket
+    }
+}
+
+impl Drop for Unsent<'_> {
+    fn drop(&mut self) {
+        self.core.calls.cancel_unsent(self.ticket);
+    }
+}
+
+/// Time until a deadline as it travels: whole microseconds, at least one, saturating.
+fn remaining_us(deadline: Instant) -> Result<u32, Status> {
+    match deadline.checked_duration_since(Instant::now()) {
+        Some(left) if !left.is_zero() => Ok(u32::try_from(left.as_micros()).unwrap_or(u32::MAX).max(1)),
+        _ => Err(deadline_exceeded()),
+    }
+}
+
+#[cold]
+pub(crate) fn deadline_exceeded() -> Status {
+    Status::deadline_exceeded("the deadline passed before the reply came")
+}

@@ -1,0 +1,250 @@
+//! The blocking driver: what the leading thread runs, for itself and for all that wait.
+//!
+//! ```text
+//!   served? ─yes─► leave
+//!      │ no
+//!   take entries out of the ring, hand each to its caller ──some──► again
+//!      │ none
+//!   spin ──an entry came──► again
+//!      │ nothing came
+//!   mark ourselves asleep, look again, wait for doorbell, socket or deadline, unmark ──► again
+//! ```
+
+use std::io;
+use std::mem;
+use std::time::Instant;
+
+use crate::client::core::Core;
+use crate::connection::{CloseReason, Link, Polled, Session, SocketState, read_control};
+use crate::os::{Event, Interest, Poller, current_cpu};
+use crate::ring::{AdaptiveSpin, SPIN_BUDGET, UNKNOWN_CPU, spin_until};
+use crate::sync::Ordering;
+
+const SOCKET: u64 = 0;
+const BELL: u64 = 1;
+
+/// Entries that one turn hands out at most before it looks whether its own caller is served.
+const TURN: usize = 256;
+
+/// Why a leader stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// What it waited for is there.
+    Done,
+    /// The connection is closed, and what had come before is handed out.
+    Closed,
+    /// Its deadline passed.
+    Deadline,
+}
+
+/// The receiving half of a channel, and what it waits on.
+pub(crate) struct Driver {
+    session: Session,
+    poller: Poller,
+    events: Vec<Event>,
+    spin: AdaptiveSpin,
+    /// What our `cpu` word says.
+    cpu: u32,
+    /// What the peer had read of our ring when we last looked.
+    ring_read: u64,
+    /// The socket may hold more than the last turn read: its next edge will not say so.
+    unread: bool,
+}
+
+impl Driver {
+    pub(crate) fn new(link: &Link, session: Session) -> io::Result<Self> {
+        let poller = Poller::new()?;
+        poller.add(link.socket(), SOCKET, Interest::EdgeWithWrite)?;
+        poller.add(link.own_bell(), BELL, Interest::Edge)?;
+        Ok(Self {
+            session,
+            poller,
+            events: Vec::new(),
+            spin: AdaptiveSpin::new(SPIN_BUDGET),
+            cpu: UNKNOWN_CPU,
+            ring_read: 0,
+            unread: false,
+        })
+    }
+
+    /// Drives the connection until `done` says so, the deadline passes, or the connection closes. `own` is the
+    /// leading caller's cell.
+    pub(crate) fn drive(
+        &mut self,
+        core: &Core,
+        own: usize,
+        deadline: Option<Instant>,
+        done: &mut impl FnMut() -> bool,
+    ) -> Stop {
+        loop {
+            if done() {
+                return Stop::Done;
+            }
+            self.turn(core, own);
+            if done() {
+                return Stop::Done;
+            }
+            if core.link.is_closed() {
+                return self.closed(core, own, done);
+            }
+            if self.unread {
+                self.read_socket(core, own);
+                continue;
+            }
+            if core.link.space.any() {
+                self.offer_space(core);
+            }
+            if !self.wait(core, own, deadline) {
+                return Stop::Deadline;
+            }
+        }
+    }
+
+    /// Hands out what the ring holds, up to a turn's worth.
+    #[inline]
+    fn turn(&mut self, core: &Core, own: usize) {
+        for _ in 0..TURN {
+            match self.session.poll(&core.link) {
+                Ok(Polled::Empty) => return,
+                Ok(Polled::Event(event)) => match core.deliver(event, own) {
+                    // Alone, a caller does not look at the next entry: that would only pull its cache line
+                    // away from the server, which is about to write it.
+                    Ok(own_served) if own_served && !core.lead.has_waiters() => return,
+                    Ok(_) => {}
+                    Err(violation) => return drop(core.link.violated(violation)),
+                },
+                Ok(Polled::ReadSocket) => {
+                    self.read_socket(core, own);
+                    if self.unread || core.link.is_closed() {
+                        return;
+                    }
+                }
+                Err(violation) => return drop(core.link.violated(violation)),
+            }
+        }
+    }
+
+    /// Waits for the next entry or event: first by spinning, then asleep. False once the deadline has passed.
+    fn wait(&mut self, core: &Core, own: usize, deadline: Option<Instant>) -> bool {
+        let link = &core.link;
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return false;
+        }
+        let cpu = current_cpu();
+        if cpu != self.cpu {
+            // Relaxed, as the peer's below: hints, compared and nothing else.
+            link.own_control().cpu.0.store(cpu, Ordering::Relaxed);
+            self.cpu = cpu;
+        }
+        let peer_cpu = link.peer_control().cpu.0.load(Ordering::Relaxed);
+        let spin = self.spin.should_spin(cpu, peer_cpu);
+        if spin {
+            let budget = left.map_or(self.spin.budget(), |left| left.min(self.spin.budget()));
+            if spin_until(budget, || self.session.is_ready(link)) {
+                self.spin.succeeded();
+                return true;
+            }
+        }
+        let parked = Instant::now();
+        self.park(core, own, deadline.map(|deadline| deadline.saturating_duration_since(parked)));
+        if spin {
+            self.spin.failed_then_slept(parked.elapsed());
+        }
+        true
+    }
+
+    /// Sleeps until the doorbell rings, the socket has something, or `timeout` has passed.
+    fn park(&mut self, core: &Core, own: usize, timeout: Option<std::time::Duration>) {
+        let link = &core.link;
+        let want_space = link.space.any();
+        let may_sleep = self.session.arm(link, want_space);
+        // The second look at space, like the one at the ring, comes after the mark.
+        if !may_sleep || (want_space && self.offer_space(core)) {
+            self.session.disarm(link);
+            return;
+        }
+        if link.peer_has_closed() {
+            self.session.disarm(link);
+            return self.hung_up(core, own);
+        }
+        let waited = self.poller.wait(&mut self.events, timeout);
+        self.session.disarm(link);
+        if let Err(error) = waited {
+            return core.link.close(CloseReason::Os(error.to_string()));
+        }
+        for event in mem::take(&mut self.events) {
+            if event.token == BELL {
+                continue;
+            }
+            if event.writable && link.flush().is_err() {
+                return;
+            }
+            if event.readable || event.hangup {
+                self.read_socket(core, own);
+            }
+        }
+    }
+
+    /// Reads the socket once.
+    fn read_socket(&mut self, core: &Core, own: usize) {
+        let state = read_control(&mut self.session, &core.link);
+        self.unread = matches!(state, Ok(SocketState::More { .. }));
+        match state {
+            Ok(SocketState::HungUp) => self.hung_up(core, own),
+            Ok(SocketState::Dry { freed_space: true } | SocketState::More { freed_space: true }) => {
+                core.wake_space_waiters();
+            }
+            // A failure has closed the connection.
+            Ok(_) | Err(_) => {}
+        }
+    }
+
+    /// If space came free, wakes those who wait for it. True if there is news.
+    fn offer_space(&mut self, core: &Core) -> bool {
+        let link = &core.link;
+        let ring_read = link.ring_read();
+        let ring_moved = mem::replace(&mut self.ring_read, ring_read) != ring_read;
+        let returned = matches!(link.harvest(), Ok(1..));
+        // Asked last: a harvest is news too, of which its own report says nothing more.
+        let news = link.space.take_news() || ring_moved || returned;
+        if news {
+            core.wake_space_waiters();
+        }
+        news
+    }
+
+    // ---- the end -------------------------------------------------------------------------------------
+
+    fn hung_up(&mut self, core: &Core, own: usize) {
+        self.drain(core, own);
+        core.link.close(CloseReason::PeerGone);
+    }
+
+    /// What an honest peer wrote before it left is still delivered.
+    fn drain(&mut self, core: &Core, own: usize) {
+        self.session.on_dry();
+        let capacity = core.link.consumer_view().entries.len();
+        for _ in 0..capacity {
+            match self.session.poll(&core.link) {
+                Ok(Polled::Event(event)) => {
+                    if let Err(violation) = core.deliver(event, own) {
+                        return drop(core.link.violated(violation));
+                    }
+                }
+                Ok(Polled::ReadSocket) => self.session.on_dry(),
+                Ok(Polled::Empty) => return,
+                Err(violation) => return drop(core.link.violated(violation)),
+            }
+        }
+    }
+
+    #[cold]
+    fn closed(&mut self, core: &Core, own: usize, done: &mut impl FnMut() -> bool) -> Stop {
+        if !core.link.broken() {
+            self.drain(core, own);
+        }
+        core.lead.wake_all();
+        if done() { Stop::Done } else { Stop::Closed }
+    }
+}

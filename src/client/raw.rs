@@ -1,0 +1,52 @@
+//! A call of plain bytes.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::client::call::{InFlight, deadline_after};
+use crate::client::core::Core;
+use crate::client::method::Method;
+use crate::raw::{Payload, RawBody};
+use crate::rpc::Status;
+
+/// A raw call that has not been sent: set its timeout, then [`wait`](Self::wait).
+#[must_use = "a call is not sent until wait() is called"]
+pub struct RawCall<'a> {
+    core: &'a Core,
+    method: Method,
+    body: RawBody<'a>,
+    timeout: Option<Duration>,
+}
+
+impl<'a> RawCall<'a> {
+    pub(super) fn new(core: &'a Core, method: Method, body: RawBody<'a>) -> Self {
+        Self { core, method, body, timeout: None }
+    }
+
+    /// How long the call may take, from sending it to having its reply. Without a timeout it may take for ever.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Sends the bytes and waits for those that come back.
+    ///
+    /// # Errors
+    /// As [`Call::wait`](crate::Call::wait), and `InvalidArgument` for a loan of another channel.
+    pub fn wait(mut self) -> Result<Payload, Status> {
+        let deadline = deadline_after(self.timeout);
+        let core = self.core;
+        let ticket = core.start(self.method, deadline, |head| self.body.prepare(&core.link, head))?;
+        let reply = InFlight::new(core, ticket, deadline).wait()?;
+        Ok(Payload::new(reply.payload))
+    }
+}
+
+impl fmt::Debug for RawCall<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawCall")
+            .field("method", &self.method.name())
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,256 @@
+//! The handshake, as two machines without I/O: what a side offers, what it makes of the other's offer.
+//!
+//! ```text
+//!   client                                                      server
+//!     │  ConnectRequest: versions, features, limits               │
+//!     │  + base segment + doorbell ────────────────────────────►  │  checks credentials, versions, features,
+//!     │                                                           │  maps and validates the segment
+//!     │         ConnectResponse: version, limits, method names    │
+//!     │  ◄──────────────────────────── + base segment + doorbell  │
+//!     │                        or: error, versions, no descriptor │
+//! ```
+//!
+//! Neither side trusts the other before it has checked everything above; a refusal is readable at both ends.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use crate::connection::config::{Config, KNOWN_FEATURES, VERSIONS};
+use crate::connection::link::{Agreed, PeerBase};
+use crate::connection::region::OwnRegion;
+use crate::error::Violation;
+use crate::layout::{Header, read_header};
+use crate::os::{Credentials, Doorbell, admit_sealed, effective_uid};
+use crate::wire::{ConnectRequest, ConnectResponse, Limits, Message, VersionRange};
+
+/// Why a handshake did not lead to a connection.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HandshakeError {
+    /// Says so to the peer, in these words.
+    #[error("{0}")]
+    Refused(String),
+    /// The peer said so.
+    #[error("the server refused: {error} (it speaks protocol versions {min} to {max})")]
+    RefusedByPeer { error: String, min: u32, max: u32 },
+    #[error(transparent)]
+    Violation(#[from] Violation),
+    #[error("shared memory or doorbell: {0}")]
+    Os(#[from] io::Error),
+}
+
+/// Longest name of a connection, in bytes.
+const LONGEST_CONNECTION_ID: usize = 64;
+
+/// Our half of an offer: what we send, and what we keep of it.
+struct Offer {
+    own: OwnRegion,
+    own_bell: Doorbell,
+    descriptors: Vec<OwnedFd>,
+}
+
+impl Offer {
+    fn new(config: &Config) -> io::Result<Self> {
+        let (own, base) = OwnRegion::create(config.geometry.clone(), KNOWN_FEATURES)?;
+        let own_bell = Doorbell::new()?;
+        Ok(Self { own, descriptors: vec![base, own_bell.try_clone()?.into()], own_bell })
+    }
+}
+
+/// What the peer's two descriptors turned out to be.
+fn admit_peer(
+    descriptors: Vec<OwnedFd>,
+    bytes: u64,
+    config: &Config,
+) -> Result<(PeerBase, Doorbell), Violation> {
+    let [base, bell] = <[OwnedFd; 2]>::try_from(descriptors)
+        .map_err(|found| Violation::Descriptors(format!("an offer carries 2, {} came", found.len())))?;
+    if bytes > config.limits.max_region_bytes {
+        return Err(Violation::Limit(format!(
+            "base segment of {bytes} bytes, max_region_bytes is {}",
+            config.limits.max_region_bytes
+        )));
+    }
+    let mapping = admit_sealed(base, bytes).map_err(|error| Violation::Segment(error.to_string()))?;
+    if mapping.len() < crate::layout::HEADER_BYTES {
+        return Err(Violation::Segment(format!("{} bytes are too short for a header", mapping.len())));
+    }
+    // SAFETY: the mapping is at least a header long, as just checked.
+    let copy = unsafe { read_header(mapping.as_ptr()) };
+    let header =
+        Header::validate(&copy, bytes).map_err(|error| Violation::Segment(format!("header: {error}")))?;
+    let bell = Doorbell::from_peer(bell).map_err(|error| Violation::Descriptors(error.to_string()))?;
+    Ok((PeerBase { mapping, geometry: header.geometry }, bell))
+}
+
+/// Both sides admit their own user only.
+pub(crate) fn check_user(peer: Credentials) -> Result<(), String> {
+    let own = effective_uid();
+    if peer.uid == own {
+        return Ok(());
+    }
+    Err(format!(
+        "peer process {} runs as user {}, this one as user {own}: only the same user is admitted",
+        peer.pid, peer.uid
+    ))
+}
+
+fn speaks() -> VersionRange {
+    VersionRange { min: VERSIONS.0, max: VERSIONS.1 }
+}
+
+/// The client's side.
+pub(crate) struct ClientHandshake {
+    offer: Offer,
+    config: Config,
+}
+
+impl ClientHandshake {
+    /// Makes the offer: the frame to send, and the descriptors that travel with its first byte.
+    pub(crate) fn start(config: Config) -> io::Result<(Self, Vec<u8>, Vec<OwnedFd>)> {
+        let mut offer = Offer::new(&config)?;
+        let request = ConnectRequest {
+            versions: speaks(),
+            required_features: 0,
+            offered_features: KNOWN_FEATURES,
+            limits: config.limits,
+            base_segment_bytes: offer.own.base_bytes(),
+        };
+        let descriptors = std::mem::take(&mut offer.descriptors);
+        let mut frame = Vec::new();
+        Message::ConnectRequest(request).encode_frame(&mut frame).map_err(io::Error::other)?;
+        Ok((Self { offer, config }, frame, descriptors))
+    }
+
+    /// Takes the answer.
+    pub(crate) fn finish(
+        self,
+        message: Message,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<Agreed, HandshakeError> {
+        let response = match message {
+            Message::ConnectResponse(response) => response,
+            other => {
+                return Err(Violation::State(format!("{} instead of ConnectResponse", other.name())).into());
+            }
+        };
+        match response {
+            ConnectResponse::Refused { error, versions } => {
+                Err(HandshakeError::RefusedByPeer { error, min: versions.min, max: versions.max })
+            }
+            ConnectResponse::Accepted {
+                connection_id,
+                version,
+                features,
+                limits,
+                base_segment_bytes,
+                methods,
+            } => {
+                if !(VERSIONS.0..=VERSIONS.1).contains(&version) {
+                    return Err(Violation::Message(format!(
+                        "the server chose protocol version {version}, offered were {} to {}",
+                        VERSIONS.0, VERSIONS.1
+                    ))
+                    .into());
+                }
+                if features & !KNOWN_FEATURES != 0 {
+                    return Err(Violation::Message(format!(
+                        "the server uses features {features:#x}, offered were {KNOWN_FEATURES:#x}"
+                    ))
+                    .into());
+                }
+                let (peer, peer_bell) = admit_peer(descriptors, base_segment_bytes, &self.config)?;
+                Ok(Agreed {
+                    own: self.offer.own,
+                    peer,
+                    peer_bell,
+                    own_bell: self.offer.own_bell,
+                    own_cap: self.config.limits.max_region_bytes.min(limits.max_region_bytes),
+                    peer_cap: self.config.limits.max_region_bytes,
+                    limits: self.config.limits.min(limits),
+                    methods,
+                    connection_id,
+                })
+            }
+        }
+    }
+}
+
+/// The server's side: one step from offer to answer.
+pub(crate) fn answer(
+    config: &Config,
+    methods: &[String],
+    connection_id: String,
+    message: Message,
+    descriptors: Vec<OwnedFd>,
+) -> Result<(Agreed, Vec<u8>, Vec<OwnedFd>), HandshakeError> {
+    let request = match message {
+        Message::ConnectRequest(request) => request,
+        other => return Err(Violation::State(format!("{} instead of ConnectRequest", other.name())).into()),
+    };
+    let version = request.versions.max.min(VERSIONS.1);
+    if version < VERSIONS.0 || version < request.versions.min {
+        return Err(HandshakeError::Refused(format!(
+            "no common protocol version: the client speaks {} to {}, the server {} to {}; \
+             update the older side",
+            request.versions.min, request.versions.max, VERSIONS.0, VERSIONS.1
+        )));
+    }
+    let missing = request.required_features & !KNOWN_FEATURES;
+    if missing != 0 {
+        return Err(HandshakeError::Refused(format!(
+            "the client requires features {missing:#x}, which this server does not have; update the server"
+        )));
+    }
+    let (peer, peer_bell) = admit_peer(descriptors, request.base_segment_bytes, config)?;
+    let mut offer = Offer::new(config)?;
+    let response = ConnectResponse::Accepted {
+        connection_id: connection_id.clone(),
+        version,
+        features: request.offered_features & KNOWN_FEATURES,
+        limits: config.limits,
+        base_segment_bytes: offer.own.base_bytes(),
+        methods: methods.to_vec(),
+    };
+    let descriptors = std::mem::take(&mut offer.descriptors);
+    let mut frame = Vec::new();
+    Message::ConnectResponse(response).encode_frame(&mut frame).map_err(io::Error::other)?;
+    let agreed = Agreed {
+        own: offer.own,
+        peer,
+        peer_bell,
+        own_bell: offer.own_bell,
+        own_cap: config.limits.max_region_bytes.min(request.limits.max_region_bytes),
+        peer_cap: config.limits.max_region_bytes,
+        limits: config.limits.min(request.limits),
+        methods: Vec::new(),
+        connection_id,
+    };
+    Ok((agreed, frame, descriptors))
+}
+
+/// Whether a server can tell its clients about these methods: all names travel in one frame.
+pub(crate) fn check_methods(methods: &[String]) -> Result<(), String> {
+    let response = ConnectResponse::Accepted {
+        connection_id: "x".repeat(LONGEST_CONNECTION_ID),
+        version: VERSIONS.1,
+        features: u64::MAX,
+        limits: Limits { max_message_size: u64::MAX, max_region_bytes: u64::MAX, max_in_flight: u32::MAX },
+        base_segment_bytes: u64::MAX & !4095,
+        methods: methods.to_vec(),
+    };
+    Message::ConnectResponse(response).encode_frame(&mut Vec::new()).map_err(|error| {
+        format!("{error}; all method names together must fit one control frame: use fewer or shorter ones")
+    })
+}
+
+/// Longest text of a refusal, in bytes: it travels in a frame and is shown to people.
+const LONGEST_REFUSAL: usize = 4096;
+
+/// The frame that carries a refusal.
+pub(crate) fn refusal(error: &str) -> Vec<u8> {
+    let mut frame = Vec::new();
+    let error = error[..error.floor_char_boundary(LONGEST_REFUSAL)].to_owned();
+    let refused = ConnectResponse::Refused { error, versions: speaks() };
+    Message::ConnectResponse(refused).encode_frame(&mut frame).expect("a refusal is short");
+    frame
+}

@@ -1,0 +1,523 @@
+//! What all threads of a connection share: both regions, the sending half, and the way it ends.
+//!
+//! The receiving half is [`Session`](crate::connection::Session): one thread at a time drives it.
+
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::connection::close::{CloseReason, Closed};
+use crate::connection::outbox::{Outbox, Outgoing};
+use crate::connection::region::{NewSegment, NoGrowth, OwnRegion, Run};
+use crate::connection::send::SendFailure;
+use crate::connection::space::SpaceNews;
+use crate::error::Violation;
+use crate::layout::words::{ConsumerView, Control, ProducerView, SlabView};
+use crate::layout::{Geometry, Handle, RegionView};
+use crate::os::{Credentials, Doorbell, ForkMark, Mapping, Socket, create_sealed};
+use crate::ring::{Entry, Kicker, Producer, ReserveError};
+use crate::rpc::Status;
+use crate::slab::{self, Claim};
+use crate::sync::Ordering;
+use crate::wire::{Disconnect, Limits, Message, SegmentAdded};
+
+/// The peer's base segment, mapped read-only.
+pub(crate) struct PeerBase {
+    pub(crate) mapping: Mapping,
+    pub(crate) geometry: Geometry,
+}
+
+impl PeerBase {
+    #[inline]
+    fn view(&self) -> RegionView<'_> {
+        // SAFETY: `admit_sealed` mapped exactly the length that the header, checked against it, names; seals
+        // forbid shrinking, and the mapping outlives the borrow. Only atomics are reached through the view.
+        unsafe { RegionView::new(self.mapping.as_ptr(), self.mapping.len(), &self.geometry) }
+    }
+}
+
+/// The parts that a handshake has agreed on.
+pub(crate) struct Agreed {
+    pub(crate) own: OwnRegion,
+    pub(crate) peer: PeerBase,
+    /// What the peer waits on.
+    pub(crate) peer_bell: Doorbell,
+    /// What we wait on.
+    pub(crate) own_bell: Doorbell,
+    pub(crate) limits: Limits,
+    /// Cap of our own region, in bytes: what we want and what the peer is willing to map.
+    pub(crate) own_cap: u64,
+    /// Cap of the peer's region, in bytes: what we told it.
+    pub(crate) peer_cap: u64,
+    /// Full method names; a method's id is its index. Empty on the server, which has its router.
+    pub(crate) methods: Vec<String>,
+    pub(crate) connection_id: String,
+}
+
+/// One established connection.
+pub(crate) struct Link {
+    pub(crate) own: OwnRegion,
+    peer: PeerBase,
+    producer: Producer,
+    /// Remembers the peer's park epoch that was kicked last.
+    kicker: Kicker,
+    /// The same for the peer's wait for space.
+    space_kicker: Kicker,
+    peer_bell: Doorbell,
+    own_bell: Doorbell,
+    socket: Socket,
+    outbox: Mutex<Outbox>,
+    /// Who of this side waits for slots or ring room.
+    pub(crate) space: SpaceNews,
+    closed: Closed,
+    limits: Limits,
+    own_cap: u64,
+    peer_cap: u64,
+    methods: Vec<String>,
+    connection_id: String,
+    credentials: Credentials,
+    /// The process that made the connection, and alone may use it.
+    fork: ForkMark,
+}
+
+impl Link {
+    pub(crate) fn new(agreed: Agreed, socket: Socket, credentials: Credentials) -> Self {
+        Self {
+            own: agreed.own,
+            peer: agreed.peer,
+            producer: Producer::new(),
+            kicker: Kicker::new(),
+            space_kicker: Kicker::new(),
+            peer_bell: agreed.peer_bell,
+            own_bell: agreed.own_bell,
+            socket,
+            outbox: Mutex::new(Outbox::default()),
+            space: SpaceNews::new(),
+            closed: Closed::default(),
+            limits: agreed.limits,
+            own_cap: agreed.own_cap,
+            peer_cap: agreed.peer_cap,
+            methods: agreed.methods,
+            connection_id: agreed.connection_id,
+            credentials,
+            fork: ForkMark::get(),
+        }
+    }
+
+    /// Whether this is the process that made the connection. A forked child inherits the handles but not the
+    /// memory behind them.
+    #[inline]
+    pub(crate) fn is_same_process(&self) -> bool {
+        self.fork.is_same_process()
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Bytes that our own region may have.
+    pub(crate) fn own_cap(&self) -> u64 {
+        self.own_cap
+    }
+
+    /// Bytes of the peer's segments that we told it we map at most.
+    pub(crate) fn peer_cap(&self) -> u64 {
+        self.peer_cap
+    }
+
+    pub(crate) fn methods(&self) -> &[String] {
+        &self.methods
+    }
+
+    pub(crate) fn connection_id(&self) -> &str {
+        &self.connection_id
+    }
+
+    /// Who is at the other end, as the kernel told at connect.
+    pub(crate) fn credentials(&self) -> Credentials {
+        self.credentials
+    }
+
+    pub(crate) fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// What wakes this side's driver.
+    pub(crate) fn own_bell(&self) -> BorrowedFd<'_> {
+        self.own_bell.as_fd()
+    }
+
+    pub(crate) fn own_control(&self) -> &Control {
+        self.own.view().control()
+    }
+
+    pub(crate) fn peer_control(&self) -> &Control {
+        self.peer.view().control()
+    }
+
+    pub(crate) fn peer_base(&self) -> &PeerBase {
+        &self.peer
+    }
+
+    #[inline]
+    pub(crate) fn producer_view(&self) -> ProducerView<'_> {
+        ProducerView { entries: self.own.view().ring(), rx_head: &self.peer.view().control().rx_head.0 }
+    }
+
+    #[inline]
+    pub(crate) fn consumer_view(&self) -> ConsumerView<'_> {
+        ConsumerView { entries: self.peer.view().ring(), rx_head: &self.own.view().control().rx_head.0 }
+    }
+
+    #[inline]
+    pub(crate) fn slab_view(&self) -> SlabView<'_> {
+        SlabView { free: self.own.view().free(), ret: self.peer.view().ret() }
+    }
+
+    // ---- sending -------------------------------------------------------------------------------------
+
+    /// Claims a slot of at least `len` bytes: from the free ones, then from what the peer has returned, then
+    /// by growth. [`Slot::claim`](super::send::Slot::claim) is what keeps it.
+    pub(super) fn claim(&self, len: u64) -> Result<Claim, SendFailure> {
+        if len > self.limits.max_message_size {
+            return Err(SendFailure::Failed(too_large(len, self.limits.max_message_size)));
+        }
+        let (slab, view, hint) = (&self.own.slab, self.slab_view(), thread_ordinal());
+        if let Some(claim) = slab.claim(view, len, hint) {
+            return Ok(claim);
+        }
+        self.harvest()?;
+        if let Some(claim) = slab.claim(view, len, hint) {
+            return Ok(claim);
+        }
+        self.grow(len)?;
+        slab.claim(view, len, hint).ok_or(SendFailure::Wait)
+    }
+
+    /// Takes back the slots that the peer has returned; how many.
+    pub(crate) fn harvest(&self) -> Result<u32, SendFailure> {
+        match self.own.slab.harvest(self.slab_view()) {
+            Ok(slab::Harvest::Freed(0)) => Ok(0),
+            Ok(slab::Harvest::Freed(count)) => {
+                // The caller takes one of them; the others may be what another thread sleeps for.
+                self.freed_here();
+                Ok(count)
+            }
+            // Someone else is at it; what it frees is claimable in a moment.
+            Ok(slab::Harvest::Busy) => Ok(0),
+            Err(violation) => Err(self.violated(violation)),
+        }
+    }
+
+    /// A reply says that the peer has given up this slot.
+    pub(crate) fn released(&self, handle: Handle) -> Result<(), Violation> {
+        self.own.slab.release(self.slab_view(), handle)?;
+        self.freed_here();
+        Ok(())
+    }
+
+    /// Gives back a slot that was claimed and not sent.
+    pub(crate) fn abort(&self, handle: Handle) {
+        if !self.is_same_process() {
+            return;
+        }
+        self.own.slab.abort(self.slab_view(), handle);
+        self.freed_here();
+    }
+
+    /// After this side freed space: its driver passes the news on, if anybody waits for it.
+    fn freed_here(&self) {
+        if self.space.freed() {
+            self.nudge();
+        }
+    }
+
+    /// Publishes an entry, with the slot that it describes, and wakes the peer if it sleeps.
+    #[inline]
+    pub(crate) fn push(&self, entry: &Entry, slot: Option<Handle>) -> Result<(), SendFailure> {
+        if self.closed.is_set() {
+            return Err(self.closed_failure());
+        }
+        let reservation = match self.producer.reserve(self.producer_view()) {
+            Ok(reservation) => reservation,
+            Err(ReserveError::Full) => return Err(SendFailure::Wait),
+            Err(ReserveError::Violation(violation)) => return Err(self.violated(violation)),
+        };
+        if let Some(handle) = slot {
+            // Before `seq`: the peer may return the slot the moment it sees the entry.
+            self.own.slab.publish(handle);
+        }
+        reservation.commit(entry.record());
+        self.kick();
+        Ok(())
+    }
+
+    /// Wakes the peer's driver if it is parked. The Release of what it is to see has been done.
+    #[inline]
+    fn kick(&self) {
+        if self.kicker.should_kick(&self.peer.view().control().sleep.0) {
+            self.peer_bell.ring();
+        }
+    }
+
+    /// Wakes this side's own driver, parked or not.
+    pub(crate) fn nudge(&self) {
+        self.own_bell.ring();
+    }
+
+    // ---- returning -----------------------------------------------------------------------------------
+
+    /// Returns one of the peer's slots.
+    #[inline]
+    pub(crate) fn give_back(&self, handle: Handle) {
+        if !self.is_same_process() {
+            return;
+        }
+        slab::give_back(self.own.view().ret(), handle);
+        self.space_freed();
+    }
+
+    /// After a return, or after `rx_head` moved: wakes the peer if it waits for space.
+    #[inline]
+    pub(crate) fn space_freed(&self) {
+        if self.space_kicker.should_kick(&self.peer.view().control().want_space.0) {
+            self.peer_bell.ring();
+        }
+    }
+
+    // ---- growth and control --------------------------------------------------------------------------
+
+    /// Adds a segment for messages of `len` bytes. `Wait` means that others must give something back first.
+    #[cold]
+    fn grow(&self, len: u64) -> Result<(), SendFailure> {
+        let Some(run) = Run::for_message(len) else {
+            return Err(SendFailure::Failed(too_large(len, self.limits.max_message_size)));
+        };
+        let mut growth = self.own.lock_growth();
+        // While we waited for the lock another thread may have grown the region for the same reason.
+        if let Some(claim) = self.own.slab.claim(self.slab_view(), len, thread_ordinal()) {
+            self.own.slab.abort(self.slab_view(), claim.handle);
+            return Ok(());
+        }
+        let mut reserved = self.own.reserve(&mut growth, run, self.own_cap);
+        if let Err(NoGrowth::AtCap | NoGrowth::NoHandles) = reserved {
+            drop(growth);
+            self.retire_idle(run.bytes())?;
+            growth = self.own.lock_growth();
+            reserved = self.own.reserve(&mut growth, run, self.own_cap);
+        }
+        drop(growth);
+        let reserved = match reserved {
+            Ok(reserved) => reserved,
+            Err(NoGrowth::AtCap | NoGrowth::NoHandles | NoGrowth::Opening) => return Err(SendFailure::Wait),
+            Err(NoGrowth::TooLarge { needed }) => {
+                return Err(SendFailure::Failed(Status::resource_exhausted(format!(
+                    "a message of {len} bytes needs a region of {needed} bytes, the cap is {}; raise \
+                     max_region_bytes on both sides",
+                    self.own_cap
+                ))));
+            }
+        };
+        // No lock is held here: a large segment takes milliseconds.
+        let (fd, mapping) = create_sealed("mmap-rpc-segment", run.bytes()).map_err(|error| {
+            self.own.lock_growth().cancel(&reserved);
+            SendFailure::Failed(Status::resource_exhausted(format!(
+                "the region cannot grow by {} bytes: {error}",
+                run.bytes()
+            )))
+        })?;
+        let announcement = Message::SegmentAdded(SegmentAdded {
+            segment_id: reserved.id,
+            bytes: run.bytes(),
+            slot_size: run.slot_size,
+            slot_count: run.slot_count,
+            first_handle: reserved.words.start as u32 * 64,
+        });
+        let announces = Some(NewSegment { reserved, fd, mapping });
+        self.dispatch(Outgoing { bytes: encode(&announcement), announces })
+    }
+
+    /// Drops idle segments until `bytes` more fit, and tells the peer.
+    ///
+    /// The drops are queued before the growth lock is released: whoever uses the bytes that they free
+    /// announces its segment behind them, so the peer never counts both.
+    fn retire_idle(&self, bytes: u64) -> Result<(), SendFailure> {
+        let mut outbox = self.lock_outbox();
+        let mut growth = self.own.lock_growth();
+        for segment_id in self.own.retire(&mut growth, bytes, self.own_cap) {
+            let frame = encode(&Message::SegmentDropped { segment_id });
+            if !outbox.push(Outgoing { bytes: frame, announces: None }) {
+                drop((growth, outbox));
+                return Err(self.deaf());
+            }
+        }
+        drop(growth);
+        self.flush_locked(&mut outbox)
+    }
+
+    /// Sends a control message, or queues it until the socket has room.
+    pub(crate) fn post(&self, message: &Message) -> Result<(), SendFailure> {
+        self.dispatch(Outgoing { bytes: encode(message), announces: None })
+    }
+
+    fn dispatch(&self, frame: Outgoing) -> Result<(), SendFailure> {
+        let mut outbox = self.lock_outbox();
+        if !outbox.push(frame) {
+            drop(outbox);
+            return Err(self.deaf());
+        }
+        self.flush_locked(&mut outbox)
+    }
+
+    #[cold]
+    fn deaf(&self) -> SendFailure {
+        self.violated(Violation::Limit("the peer does not read its control messages".into()))
+    }
+
+    /// Writes queued control messages as far as the socket takes them. Drivers call it when it is writable.
+    pub(crate) fn flush(&self) -> Result<(), SendFailure> {
+        let mut outbox = self.lock_outbox();
+        if outbox.is_empty() { Ok(()) } else { self.flush_locked(&mut outbox) }
+    }
+
+    /// Lock order: the outbox before the growth.
+    fn lock_outbox(&self) -> MutexGuard<'_, Outbox> {
+        // A frame is queued or written by single statements: nothing is half done if one panics.
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn flush_locked(&self, outbox: &mut Outbox) -> Result<(), SendFailure> {
+        match outbox.flush(|bytes, descriptors| self.socket.send(bytes, descriptors)) {
+            Ok(announced) => {
+                if !announced.is_empty() {
+                    let mut growth = self.own.lock_growth();
+                    for segment in announced {
+                        self.own.open(&mut growth, segment);
+                    }
+                    drop(growth);
+                    self.freed_here();
+                }
+                Ok(())
+            }
+            // The peer has gone: the driver learns it from the socket, calls learn it here.
+            Err(error) => {
+                tracing::debug!(connection = %self.connection_id, %error, "control message not sent");
+                self.close(CloseReason::PeerGone);
+                Err(self.closed_failure())
+            }
+        }
+    }
+
+    // ---- the end -------------------------------------------------------------------------------------
+
+    #[inline]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.is_set()
+    }
+
+    /// Whether it is closed because the peer broke the protocol: nothing more is believed.
+    pub(crate) fn broken(&self) -> bool {
+        self.closed.reason().is_some_and(CloseReason::is_violation)
+    }
+
+    /// What calls on a closed connection return.
+    #[cold]
+    pub(crate) fn closed_status(&self) -> Status {
+        match self.closed.reason() {
+            Some(reason) => reason.status(),
+            None => CloseReason::Local.status(),
+        }
+    }
+
+    #[cold]
+    fn closed_failure(&self) -> SendFailure {
+        SendFailure::Failed(self.closed_status())
+    }
+
+    /// Closes because the peer broke the protocol, and says which check it failed.
+    #[cold]
+    pub(crate) fn violated(&self, violation: Violation) -> SendFailure {
+        self.close(CloseReason::Violation(violation));
+        self.closed_failure()
+    }
+
+    /// Ends the connection: later sends fail, the peer sees the socket hang up. The first reason stays.
+    #[cold]
+    pub(crate) fn close(&self, reason: CloseReason) {
+        let (farewell, is_violation, why) =
+            (reason == CloseReason::Local, reason.is_violation(), reason.to_string());
+        if !self.closed.set(reason) {
+            return;
+        }
+        let (connection, peer_pid) = (&self.connection_id, self.credentials.pid);
+        if is_violation {
+            tracing::warn!(%connection, peer_pid, why, "connection closed");
+        } else {
+            tracing::debug!(%connection, peer_pid, why, "connection closed");
+        }
+        // Relaxed: the peer's driver, parked or not, learns the end from the socket; this spares it a wait.
+        self.own_control().closed.0.store(1, Ordering::Relaxed);
+        if farewell {
+            // A courtesy: the hang-up that follows says the same.
+            let _ = self.post(&Message::Disconnect(Disconnect { connection_id: self.connection_id.clone() }));
+        }
+        self.socket.shutdown();
+        // Our own driver may be parked.
+        self.nudge();
+    }
+
+    /// Whether the peer has said that it is through with this connection. A hint; the socket says so too.
+    pub(crate) fn peer_has_closed(&self) -> bool {
+        // Relaxed: nothing is read on the strength of it.
+        self.peer_control().closed.0.load(Ordering::Relaxed) != 0
+    }
+
+    /// What the peer is known to have read of our ring: moves when room comes free.
+    pub(crate) fn ring_read(&self) -> u64 {
+        // Relaxed: only ever compared with itself, to see that it moved.
+        self.peer_control().rx_head.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        // A child that drops its inherited handle must not end its parent's connection.
+        if self.is_same_process() {
+            self.close(CloseReason::Local);
+        }
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link")
+            .field("connection", &self.connection_id)
+            .field("peer", &self.credentials)
+            .field("closed", &self.closed.reason())
+            .finish()
+    }
+}
+
+fn encode(message: &Message) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    message.encode_frame(&mut bytes).expect("our own control messages fit a frame");
+    bytes
+}
+
+#[cold]
+fn too_large(len: u64, max: u64) -> Status {
+    Status::resource_exhausted(format!(
+        "message of {len} bytes exceeds max_message_size ({max} bytes); raise max_message_size on both sides"
+    ))
+}
+
+/// A small number of the calling thread's own: spreads threads over bit-set words.
+#[inline]
+fn thread_ordinal() -> usize {
+    use std::sync::atomic::AtomicUsize;
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static ORDINAL: usize = NEXT.fetch_add(1, Ordering::Relaxed);
+    }
+    ORDINAL.with(|ordinal| *ordinal)
+}

@@ -1,0 +1,35 @@
+//! One connection's life, the only layer that sees both planes.
+//!
+//! ```text
+//!   handshake ──agreed──► Link (shared by all threads) ──violation, hang-up, farewell──► closed
+//!                         Session (one driver)                                             │
+//!        both regions, all segments, socket and doorbells are freed with the last guard ◄──┘
+//! ```
+//!
+//! [`Link`] sends: any thread claims slots, fills them and publishes entries. [`Session`] receives: one
+//! thread at a time, whatever drives it. Neither blocks; both are told what the socket said.
+
+mod close;
+mod config;
+mod control;
+mod frames;
+mod handshake;
+mod link;
+mod outbox;
+mod received;
+mod region;
+mod segments;
+mod send;
+mod session;
+mod space;
+
+pub(crate) use close::CloseReason;
+pub(crate) use config::{Config, MAX_IN_FLIGHT, call_index};
+pub(crate) use control::{SocketState, read_control};
+pub(crate) use frames::Frames;
+pub(crate) use handshake::{ClientHandshake, HandshakeError, answer, check_methods, check_user, refusal};
+pub(crate) use link::Link;
+pub(crate) use received::Received;
+pub(crate) use send::{Head, Prepared, SendFailure, Slot, prepare, prepare_bytes};
+pub(crate) use session::{Event, Polled, Role, Session};
+pub(crate) use space::SpaceNews;

@@ -1,0 +1,296 @@
+//! Our own region: the base segment, the slots in it, and its growth by further segments.
+//!
+//! Claiming reads three private arrays and one free word; only growth takes a lock, because it maps memory
+//! and talks to the peer, which costs a thousand times what the lock does.
+
+use std::io;
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::layout::words::{HANDLE_WORDS, SlabView};
+use crate::layout::{Class, Geometry, HEADER_BYTES, Header, RegionView};
+use crate::os::{Mapping, create_sealed};
+use crate::slab::{Claim, Slab};
+
+const PAGE: u64 = 4096;
+
+/// Slots up to this size come in runs of many; a larger message has a segment of its own.
+pub(crate) const LARGEST_CLASS: u64 = 1 << 20;
+
+/// Slot size and count of a run that is added when its class is exhausted. About 4 MiB of a class go round
+/// without leaving the cache behind; of the largest, more slots only cost more.
+const RUNS: [(u64, u32); 7] = [
+    (256, 64),
+    (1 << 10, 64),
+    (4 << 10, 64),
+    (16 << 10, 64),
+    (64 << 10, 16),
+    (256 << 10, 8),
+    (LARGEST_CLASS, 4),
+];
+
+/// The region that this side writes and allocates in.
+pub(crate) struct OwnRegion {
+    base: Mapping,
+    geometry: Geometry,
+    pub(crate) slab: Slab,
+    places: Box<[Place]>,
+    growth: Mutex<Growth>,
+}
+
+/// Where the first slot of a bit-set word lies. Written under the growth lock before the word's free bits are
+/// published (Release in `Slab::add_run`), read only by holders of a slot of that word.
+struct Place {
+    address: AtomicPtr<u8>,
+    /// Offset within its segment, in bytes.
+    offset: AtomicU64,
+}
+
+/// The segments beyond the base segment. Guarded by a lock that no call takes unless it runs out of slots.
+pub(crate) struct Growth {
+    segments: Vec<Segment>,
+    /// Bytes of the base segment and of every segment that is reserved or live.
+    bytes: u64,
+    next_id: u32,
+    /// Segments that have their numbers, but whose announcement is still on its way out.
+    opening: Vec<Reserved>,
+    /// Words of dropped segments whose drop the peer has not acknowledged: not to be used again yet.
+    dropping: Vec<(u32, Range<usize>)>,
+}
+
+/// One segment that was added to a region.
+struct Segment {
+    reserved: Reserved,
+    /// Keeps the slots mapped.
+    _mapping: Mapping,
+}
+
+/// The numbers of a segment: nobody else has them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Reserved {
+    pub(crate) id: u32,
+    pub(crate) run: Run,
+    /// The bit-set words of its handles.
+    pub(crate) words: Range<usize>,
+}
+
+/// The slots of a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub(crate) slot_size: u64,
+    pub(crate) slot_count: u32,
+}
+
+impl Run {
+    /// The run that a message of `len` bytes makes a region grow by.
+    pub(crate) fn for_message(len: u64) -> Option<Self> {
+        if let Some(&(slot_size, slot_count)) = RUNS.iter().find(|&&(size, _)| size >= len) {
+            return Some(Self { slot_size, slot_count });
+        }
+        // Rounded up by less than an eighth, so that messages of nearly equal size share a segment.
+        let step = (len.checked_next_power_of_two()? / 16).max(PAGE);
+        Some(Self { slot_size: len.checked_next_multiple_of(step)?, slot_count: 1 })
+    }
+
+    pub(crate) fn bytes(self) -> u64 {
+        (self.slot_size * u64::from(self.slot_count)).next_multiple_of(PAGE)
+    }
+
+    fn words(self) -> usize {
+        self.slot_count.div_ceil(64) as usize
+    }
+}
+
+/// A segment that is mapped and has its numbers, but is not yet known to the peer nor open to claims.
+#[derive(Debug)]
+pub(crate) struct NewSegment {
+    pub(crate) reserved: Reserved,
+    pub(crate) fd: OwnedFd,
+    pub(crate) mapping: Mapping,
+}
+
+#[cfg(test)]
+impl NewSegment {
+    pub(crate) fn for_test(id: u32, run: Run, fd: OwnedFd, mapping: Mapping) -> Self {
+        Self { reserved: Reserved { id, run, words: 64..64 + run.words() }, fd, mapping }
+    }
+}
+
+/// Why a region does not grow now.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum NoGrowth {
+    /// The segment would exceed the cap even in an otherwise empty region.
+    TooLarge { needed: u64 },
+    /// The cap is reached: drop idle segments, or wait for returns.
+    AtCap,
+    /// All handles are taken: drop idle segments, or wait for acknowledged drops.
+    NoHandles,
+    /// Slots of this size are on their way.
+    Opening,
+}
+
+impl OwnRegion {
+    /// Creates the base segment; the descriptor goes to the peer.
+    pub(crate) fn create(geometry: Geometry, features: u64) -> io::Result<(Self, OwnedFd)> {
+        let (fd, base) = create_sealed("mmap-rpc-base", geometry.total_len)?;
+        let header = Header::encode(&geometry, features);
+        // SAFETY: the mapping is writable, at least `total_len` (larger than a header) long, and nobody else
+        // has it yet.
+        unsafe { ptr::copy_nonoverlapping(header.as_ptr(), base.as_mut_ptr(), HEADER_BYTES) };
+        let region = Self {
+            slab: Slab::new(),
+            places: (0..HANDLE_WORDS)
+                .map(|_| Place { address: AtomicPtr::new(ptr::null_mut()), offset: AtomicU64::new(0) })
+                .collect(),
+            growth: Mutex::new(Growth {
+                segments: Vec::new(),
+                bytes: geometry.total_len,
+                next_id: 1,
+                opening: Vec::new(),
+                dropping: Vec::new(),
+            }),
+            geometry,
+            base,
+        };
+        for class in region.geometry.classes.iter() {
+            // SAFETY: the geometry keeps every class inside the segment.
+            let address = unsafe { region.base.as_mut_ptr().add(class.offset as usize) };
+            let run = Run { slot_size: class.slot_size, slot_count: class.slot_count };
+            region.open_run(class.first_handle as usize / 64, run, address, class.offset);
+        }
+        Ok((region, fd))
+    }
+
+    /// The words of our own base segment.
+    #[inline]
+    pub(crate) fn view(&self) -> RegionView<'_> {
+        // SAFETY: the mapping is as long as the geometry says (it was created so) and outlives the borrow.
+        unsafe { RegionView::new(self.base.as_ptr(), self.base.len(), &self.geometry) }
+    }
+
+    /// Our half of the slab's words, for what never looks at returns.
+    fn own_words(&self) -> SlabView<'_> {
+        SlabView { free: self.view().free(), ret: &[] }
+    }
+
+    /// The memory of a claimed slot, and its offset within its segment.
+    #[inline]
+    pub(crate) fn place(&self, claim: Claim) -> (*mut u8, u64) {
+        let place = &self.places[claim.handle.word()];
+        let into_word = u64::from(claim.handle.bit()) * claim.slot_size;
+        // Relaxed suffices: the claim of the slot was an Acquire of the Release that published the word.
+        let address = place.address.load(Ordering::Relaxed);
+        // SAFETY: a claimed handle names a slot of a run that `open_run` placed inside one mapping, and a run
+        // is retired only after every slot of it was claimed by the retirer.
+        (unsafe { address.add(into_word as usize) }, place.offset.load(Ordering::Relaxed) + into_word)
+    }
+
+    /// Length of the base segment, in bytes.
+    pub(crate) fn base_bytes(&self) -> u64 {
+        self.geometry.total_len
+    }
+
+    pub(crate) fn lock_growth(&self) -> MutexGuard<'_, Growth> {
+        // The lock guards bookkeeping that is consistent between any two statements that can panic.
+        self.growth.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open_run(&self, first_word: usize, run: Run, address: *mut u8, offset: u64) {
+        for word in 0..run.words() {
+            let into_run = word as u64 * 64 * run.slot_size;
+            let place = &self.places[first_word + word];
+            place.address.store(address.wrapping_add(into_run as usize), Ordering::Relaxed);
+            place.offset.store(offset + into_run, Ordering::Relaxed);
+        }
+        self.slab.add_run(self.own_words(), first_word, run.slot_size, run.slot_count);
+    }
+
+    /// Reserves the numbers of a new segment within `cap` bytes. Create it, announce it, then
+    /// [`open`](Self::open) it; or [`Growth::cancel`].
+    pub(crate) fn reserve(&self, growth: &mut Growth, run: Run, cap: u64) -> Result<Reserved, NoGrowth> {
+        // A run of many serves everybody who found its class empty; a dedicated slot serves one message.
+        if run.slot_count > 1 && growth.opening.iter().any(|opening| opening.run == run) {
+            return Err(NoGrowth::Opening);
+        }
+        let bytes = run.bytes();
+        if growth.bytes + bytes > cap {
+            let needed = self.geometry.total_len + bytes;
+            return Err(if needed > cap { NoGrowth::TooLarge { needed } } else { NoGrowth::AtCap });
+        }
+        let words = growth.free_words(&self.geometry, run.words()).ok_or(NoGrowth::NoHandles)?;
+        let reserved = Reserved { id: growth.next_id, run, words };
+        // Ids stay unique for the life of any connection that is not four billion segments long.
+        growth.next_id = growth.next_id.checked_add(1).unwrap_or(1);
+        growth.bytes += bytes;
+        growth.opening.push(reserved.clone());
+        Ok(reserved)
+    }
+
+    /// Opens an announced segment to claims.
+    pub(crate) fn open(&self, growth: &mut Growth, new: NewSegment) {
+        let NewSegment { reserved, mapping, .. } = new;
+        self.open_run(reserved.words.start, reserved.run, mapping.as_mut_ptr(), 0);
+        growth.opening.retain(|opening| *opening != reserved);
+        growth.segments.push(Segment { reserved, _mapping: mapping });
+    }
+
+    /// Retires idle segments, oldest first, until `bytes` more fit under `cap`, and at least one; returns the
+    /// ids to announce as dropped. Harvest before this: a slot that is returned and not harvested is in use.
+    pub(crate) fn retire(&self, growth: &mut Growth, bytes: u64, cap: u64) -> Vec<u32> {
+        let mut dropped = Vec::new();
+        let mut index = 0;
+        while index < growth.segments.len() && (dropped.is_empty() || growth.bytes + bytes > cap) {
+            let Reserved { run, words, .. } = &growth.segments[index].reserved;
+            if self.slab.retire_run(self.own_words(), words.start, run.slot_count) {
+                let Reserved { id, run, words } = growth.segments.remove(index).reserved;
+                growth.bytes -= run.bytes();
+                growth.dropping.push((id, words));
+                dropped.push(id);
+            } else {
+                index += 1;
+            }
+        }
+        dropped
+    }
+
+    /// The peer has unmapped a dropped segment. False if no such drop was announced.
+    #[must_use]
+    pub(crate) fn drop_acknowledged(&self, id: u32) -> bool {
+        let mut growth = self.lock_growth();
+        let Some(index) = growth.dropping.iter().position(|&(dropping, _)| dropping == id) else {
+            return false;
+        };
+        growth.dropping.swap_remove(index);
+        true
+    }
+
+    /// Bytes of all live segments, base included.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.lock_growth().bytes
+    }
+}
+
+impl Growth {
+    /// Gives up numbers that were reserved.
+    pub(crate) fn cancel(&mut self, reserved: &Reserved) {
+        self.opening.retain(|opening| opening != reserved);
+        self.bytes -= reserved.run.bytes();
+    }
+
+    /// The first `count` adjacent words that belong to nobody.
+    fn free_words(&self, geometry: &Geometry, count: usize) -> Option<Range<usize>> {
+        let mut used = [false; HANDLE_WORDS];
+        let base = geometry.classes.iter().map(Class::words);
+        let live = self.segments.iter().map(|segment| segment.reserved.words.clone());
+        let opening = self.opening.iter().map(|reserved| reserved.words.clone());
+        let dropping = self.dropping.iter().map(|(_, words)| words.clone());
+        for words in base.chain(live).chain(opening).chain(dropping) {
+            used[words].fill(true);
+        }
+        let first = used.windows(count).position(|window| window.iter().all(|&used| !used))?;
+        Some(first..first + count)
+    }
+}

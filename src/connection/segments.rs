@@ -1,0 +1,143 @@
+//! The peer's segments as we have mapped them: from a descriptor in an entry to bytes.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use crate::connection::link::{Link, PeerBase};
+use crate::connection::received::{Received, ReceivedSlot};
+use crate::error::Violation;
+use crate::layout::words::HANDLE_WORDS;
+use crate::layout::{Handle, RawOffset, SlotBounds};
+use crate::os::{Mapping, admit_sealed};
+use crate::ring::Descriptor;
+use crate::wire::SegmentAdded;
+
+/// What is mapped of the peer's region, by bit-set word of its handles. Owned by the connection's driver.
+pub(crate) struct PeerSegments {
+    words: Box<[Option<Word>]>,
+    segments: Vec<Segment>,
+    /// Bytes of all mapped segments, base included.
+    bytes: u64,
+}
+
+/// 64 handles' worth of slots.
+struct Word {
+    /// `None` for the base segment.
+    mapping: Option<Arc<Mapping>>,
+    slot_size: u64,
+    /// Slots of this word: handles beyond them name nothing.
+    slots: u32,
+    /// Offset of the word's first slot within its segment.
+    offset: u64,
+}
+
+struct Segment {
+    id: u32,
+    words: std::ops::Range<usize>,
+    bytes: u64,
+}
+
+impl PeerSegments {
+    pub(crate) fn new(base: &PeerBase) -> Self {
+        let mut segments = Self {
+            words: (0..HANDLE_WORDS).map(|_| None).collect(),
+            segments: Vec::new(),
+            bytes: base.geometry.total_len,
+        };
+        for class in base.geometry.classes.iter() {
+            let first = class.first_handle as usize / 64;
+            segments.insert_words(first, class.slot_size, class.slot_count, class.offset, None);
+        }
+        segments
+    }
+
+    fn insert_words(
+        &mut self,
+        first: usize,
+        size: u64,
+        count: u32,
+        offset: u64,
+        mapping: Option<Arc<Mapping>>,
+    ) {
+        for (index, word) in self.words[first..first + count.div_ceil(64) as usize].iter_mut().enumerate() {
+            let before = index as u32 * 64;
+            *word = Some(Word {
+                mapping: mapping.clone(),
+                slot_size: size,
+                slots: (count - before).min(64),
+                offset: offset + u64::from(before) * size,
+            });
+        }
+    }
+
+    /// Maps a segment that the peer announced. `cap` is what we told the peer that we are willing to map.
+    pub(crate) fn add(&mut self, added: &SegmentAdded, fd: OwnedFd, cap: u64) -> Result<(), Violation> {
+        if self.segments.iter().any(|segment| segment.id == added.segment_id) {
+            return Err(Violation::Segment(format!("id {} is in use", added.segment_id)));
+        }
+        if added.bytes > cap.saturating_sub(self.bytes) {
+            return Err(Violation::Limit(format!(
+                "{} more bytes of segments on top of {}, the cap is {cap}",
+                added.bytes, self.bytes
+            )));
+        }
+        let first = added.first_handle as usize / 64;
+        let words = first..first.saturating_add(added.slot_count.div_ceil(64) as usize);
+        match self.words.get(words.clone()) {
+            None => return Err(Violation::Segment("handles beyond the protocol's maximum".into())),
+            Some(words) if words.iter().any(Option::is_some) => {
+                return Err(Violation::Segment("handles of another segment".into()));
+            }
+            Some(_) => {}
+        }
+        let mapping = admit_sealed(fd, added.bytes).map_err(|error| Violation::Segment(error.to_string()))?;
+        self.bytes += added.bytes;
+        self.insert_words(first, added.slot_size, added.slot_count, 0, Some(Arc::new(mapping)));
+        self.segments.push(Segment { id: added.segment_id, words, bytes: added.bytes });
+        Ok(())
+    }
+
+    /// Forgets a segment that the peer dropped. It stays mapped while a payload of it is held.
+    pub(crate) fn remove(&mut self, id: u32) -> Result<(), Violation> {
+        let Some(index) = self.segments.iter().position(|segment| segment.id == id) else {
+            return Err(Violation::Segment(format!("drop of id {id}, which is not mapped")));
+        };
+        let segment = self.segments.swap_remove(index);
+        self.bytes -= segment.bytes;
+        self.words[segment.words].fill_with(|| None);
+        Ok(())
+    }
+
+    /// Whether a handle's segment has been announced.
+    pub(crate) fn knows(&self, handle: u32) -> bool {
+        Handle::new(handle).is_some_and(|handle| self.words[handle.word()].is_some())
+    }
+
+    /// Turns a peer's descriptor into a payload guard, after every check that it can fail.
+    pub(crate) fn admit(&self, link: &Arc<Link>, descriptor: Descriptor) -> Result<Received, Violation> {
+        let Descriptor { handle: raw, offset, length } = descriptor;
+        let violation = |check| Violation::Descriptor { handle: raw, offset, length, check };
+        let handle = Handle::new(raw).ok_or_else(|| violation("handle beyond the maximum"))?;
+        let word = self.words[handle.word()].as_ref().ok_or_else(|| violation("segment not announced"))?;
+        if handle.bit() >= word.slots {
+            return Err(violation("handle beyond the segment's slots"));
+        }
+        if length > link.limits().max_message_size {
+            return Err(violation("longer than the agreed max_message_size"));
+        }
+        let start = word.offset + u64::from(handle.bit()) * word.slot_size;
+        let slot = SlotBounds { start, end: start + word.slot_size };
+        let offset = RawOffset(offset).check(length, slot).map_err(violation)?;
+        let base = match &word.mapping {
+            Some(mapping) => mapping.as_ptr(),
+            None => link.peer_base().mapping.as_ptr(),
+        };
+        // SAFETY: the offset was checked to lie, with its length, inside a slot, and every slot inside its
+        // segment: by the header's validation for the base, by `SegmentAdded`'s for the others. The segment's
+        // `Arc`, or the link for the base, goes into the guard.
+        Ok(Received::Slot(unsafe {
+            let address = base.add(offset.start() as usize);
+            ReceivedSlot::new(link.clone(), word.mapping.clone(), address, length as usize, handle)
+        }))
+    }
+}

@@ -1,0 +1,204 @@
+//! Messages on their way out: a claimed slot, and a message prepared inline or in one.
+
+use std::ops::Deref;
+use std::ptr;
+use std::sync::Arc;
+
+use prost::Message;
+
+use crate::connection::link::Link;
+use crate::layout::Handle;
+use crate::ring::{Descriptor, Entry, INLINE_BYTES};
+use crate::rpc::Status;
+use crate::slab::Claim;
+
+/// Why a message was not sent.
+#[derive(Debug)]
+pub(crate) enum SendFailure {
+    /// No room in the ring, or no slot, right now: arm `want_space`, try again, then park.
+    Wait,
+    /// It cannot be sent at all.
+    Failed(Status),
+}
+
+/// A claimed slot that its holder fills. Dropped, it goes back to the free list: that is abort.
+///
+/// `L` is how the holder keeps the connection: by borrow inside a call, by `Arc` in a public loan.
+pub(crate) struct Slot<L: Deref<Target = Link>> {
+    link: L,
+    /// `None` once the peer has it.
+    claim: Option<Claim>,
+}
+
+impl<L: Deref<Target = Link>> Slot<L> {
+    /// Claims a slot of at least `len` bytes.
+    #[inline]
+    pub(crate) fn claim(link: L, len: u64) -> Result<Self, SendFailure> {
+        let claim = link.claim(len)?;
+        Ok(Self { link, claim: Some(claim) })
+    }
+
+    /// Whether it belongs to this connection.
+    pub(crate) fn is_of(&self, link: &Link) -> bool {
+        ptr::eq(&*self.link, link)
+    }
+
+    fn held(&self) -> Claim {
+        self.claim.expect("a slot that was sent is not used again")
+    }
+
+    /// The same slot, held in another way.
+    pub(crate) fn held_by<M: Deref<Target = Link>>(mut self, link: M) -> Slot<M> {
+        assert!(self.is_of(&link), "a slot belongs to one connection");
+        Slot { link, claim: self.claim.take() }
+    }
+
+    /// The first `len` bytes of the slot.
+    ///
+    /// # Panics
+    /// If the slot is smaller.
+    pub(crate) fn bytes_mut(&mut self, len: usize) -> &mut [u8] {
+        let claim = self.held();
+        assert!(len as u64 <= claim.slot_size);
+        let (address, _) = self.link.own.place(claim);
+        // SAFETY: a claim is exclusive until abort or commit (I1), the slot has `slot_size` mapped bytes, and
+        // the mapping stays while any slot of its segment is claimed. Only our process can write there. The
+        // bytes are initialised: a memfd starts as zeros.
+        unsafe { std::slice::from_raw_parts_mut(address, len) }
+    }
+
+    pub(crate) fn bytes(&self, len: usize) -> &[u8] {
+        let claim = self.held();
+        assert!(len as u64 <= claim.slot_size);
+        let (address, _) = self.link.own.place(claim);
+        // SAFETY: as in `bytes_mut`; the shared borrow of the guard excludes writers.
+        unsafe { std::slice::from_raw_parts(address, len) }
+    }
+
+    fn descriptor(&self, len: u64) -> Descriptor {
+        let claim = self.held();
+        let (_, offset) = self.link.own.place(claim);
+        Descriptor { handle: claim.handle.get(), offset, length: len }
+    }
+}
+
+impl<L: Deref<Target = Link>> Drop for Slot<L> {
+    fn drop(&mut self) {
+        if let Some(claim) = self.claim {
+            self.link.abort(claim.handle);
+        }
+    }
+}
+
+/// Whom an entry is for and what it says, apart from its payload.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Head {
+    Request { method: u32, call_id: u32, deadline_us: u32 },
+    Reply { call_id: u32, code: u32, released: Option<Handle> },
+}
+
+impl Head {
+    #[inline]
+    fn inline(self) -> Entry {
+        match self {
+            Self::Request { method, call_id, deadline_us } => {
+                Entry::request_inline(method, call_id, deadline_us, &[])
+            }
+            Self::Reply { call_id, code, released } => {
+                Entry::reply_inline(call_id, code, released.map(Handle::get), &[])
+            }
+        }
+    }
+
+    #[inline]
+    fn slot(self, slot: Descriptor) -> Entry {
+        match self {
+            Self::Request { method, call_id, deadline_us } => {
+                Entry::request_slot(method, call_id, deadline_us, slot)
+            }
+            Self::Reply { call_id, code, released } => {
+                Entry::reply_slot(call_id, code, released.map(Handle::get), slot)
+            }
+        }
+    }
+}
+
+/// A message that is encoded and waits for a place in the ring.
+pub(crate) struct Prepared<L: Deref<Target = Link>> {
+    entry: Entry,
+    slot: Option<Slot<L>>,
+}
+
+impl<L: Deref<Target = Link>> Prepared<L> {
+    /// A payload of at most [`INLINE_BYTES`] that `fill` writes.
+    #[inline]
+    pub(crate) fn inline(head: Head, len: usize, fill: impl FnOnce(&mut [u8])) -> Self {
+        let mut entry = head.inline();
+        fill(&mut entry.inline_mut()[..len]);
+        entry.set_inline_length(len);
+        Self { entry, slot: None }
+    }
+
+    /// A payload that lies in the first `len` bytes of a slot.
+    pub(crate) fn in_slot(head: Head, slot: Slot<L>, len: u64) -> Self {
+        Self { entry: head.slot(slot.descriptor(len)), slot: Some(slot) }
+    }
+
+    /// Publishes it. On failure nothing is lost: it can be sent again.
+    ///
+    /// # Panics
+    /// If its slot was sent before.
+    #[inline]
+    pub(crate) fn send(&mut self, link: &Link) -> Result<(), SendFailure> {
+        let handle = self.slot.as_ref().map(|slot| slot.held().handle);
+        link.push(&self.entry, handle)?;
+        if let Some(slot) = &mut self.slot {
+            slot.claim = None;
+        }
+        Ok(())
+    }
+}
+
+impl Prepared<&Link> {
+    /// The same message, kept beyond the borrow of its connection.
+    pub(crate) fn owned(self, link: &Arc<Link>) -> Prepared<Arc<Link>> {
+        Prepared { entry: self.entry, slot: self.slot.map(|slot| slot.held_by(link.clone())) }
+    }
+}
+
+/// Encodes a message where it will travel: in its entry if it fits, else straight into a slot.
+#[inline]
+pub(crate) fn prepare<'a, M: Message>(
+    link: &'a Link,
+    head: Head,
+    message: &M,
+) -> Result<Prepared<&'a Link>, SendFailure> {
+    let len = message.encoded_len();
+    if len <= INLINE_BYTES {
+        return Ok(Prepared::inline(head, len, |bytes| encode(message, bytes)));
+    }
+    let mut slot = Slot::claim(link, len as u64)?;
+    encode(message, slot.bytes_mut(len));
+    Ok(Prepared::in_slot(head, slot, len as u64))
+}
+
+#[inline]
+fn encode<M: Message>(message: &M, mut bytes: &mut [u8]) {
+    message.encode(&mut bytes).expect("the buffer is as long as encoded_len said");
+    // A message whose `encoded_len` promises more than it writes would leak what lay in the slot before.
+    bytes.fill(0);
+}
+
+/// Copies bytes to where they will travel, as [`prepare`] does with a message.
+pub(crate) fn prepare_bytes<L: Deref<Target = Link>>(
+    link: L,
+    head: Head,
+    payload: &[u8],
+) -> Result<Prepared<L>, SendFailure> {
+    if payload.len() <= INLINE_BYTES {
+        return Ok(Prepared::inline(head, payload.len(), |bytes| bytes.copy_from_slice(payload)));
+    }
+    let mut slot = Slot::claim(link, payload.len() as u64)?;
+    slot.bytes_mut(payload.len()).copy_from_slice(payload);
+    Ok(Prepared::in_slot(head, slot, payload.len() as u64))
+}

@@ -1,0 +1,265 @@
+//! The receiving half of an established connection, as a machine without I/O.
+//!
+//! ```text
+//!            bytes, descriptors ──► frames ──► segments added and dropped, farewell
+//!   ring ──► pop ──► copy once ──► admit ──► payload guard ──► Event
+//! ```
+//!
+//! A driver owns it: it feeds what the socket delivers, asks for events, and parks when there is none. Both
+//! the blocking and any other driver run this one machine.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use crate::connection::close::CloseReason;
+use crate::connection::frames::Frames;
+use crate::connection::link::Link;
+use crate::connection::received::Received;
+use crate::connection::segments::PeerSegments;
+use crate::connection::send::SendFailure;
+use crate::error::Violation;
+use crate::layout::Handle;
+use crate::ring::{Body, Consumer, Entry, Kind, Sleeper};
+use crate::wire::Message;
+
+/// Which side of the connection this is: it decides which entries may come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Client,
+    Server,
+}
+
+/// What came through the ring.
+pub(crate) enum Event {
+    Request {
+        call_id: u32,
+        method: u32,
+        /// Time left, in microseconds; 0 if the caller waits for ever.
+        deadline_us: u32,
+        payload: Received,
+    },
+    Reply {
+        call_id: u32,
+        code: u32,
+        payload: Received,
+    },
+    Cancel {
+        call_id: u32,
+    },
+    /// The peer takes no further requests.
+    Goaway,
+}
+
+impl Event {
+    /// Bytes of payload that came with it.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Request { payload, .. } | Self::Reply { payload, .. } => payload.len(),
+            Self::Cancel { .. } | Self::Goaway => 0,
+        }
+    }
+}
+
+/// What [`Session::poll`] found.
+pub(crate) enum Polled {
+    Event(Event),
+    /// The next entry names a segment whose announcement may still be in the socket: read it dry, feed it,
+    /// and poll again.
+    ReadSocket,
+    Empty,
+}
+
+/// An entry that waits for its segment's announcement.
+struct Stalled {
+    entry: Entry,
+    /// Everything that the peer wrote before the entry has been read: if the segment is still unknown, it
+    /// was never announced.
+    socket_was_dry: bool,
+}
+
+/// The receiving half of one connection.
+pub(crate) struct Session {
+    role: Role,
+    consumer: Consumer,
+    segments: PeerSegments,
+    frames: Frames,
+    /// Admitted but for its segment, which we have not heard of yet.
+    stalled: Option<Stalled>,
+    /// Writes our `sleep` word.
+    sleeper: Sleeper,
+    /// Writes our `want_space` word.
+    space_waiter: Sleeper,
+}
+
+impl Session {
+    /// `frames` comes from the handshake and may hold the beginning of what follows it.
+    pub(crate) fn new(role: Role, link: &Link, frames: Frames) -> Self {
+        Self {
+            role,
+            consumer: Consumer::new(),
+            segments: PeerSegments::new(link.peer_base()),
+            frames,
+            stalled: None,
+            sleeper: Sleeper::new(),
+            space_waiter: Sleeper::new(),
+        }
+    }
+
+    // ---- the ring ------------------------------------------------------------------------------------
+
+    /// Whether [`poll`](Self::poll) would find something: what a driver looks at while it spins.
+    #[inline]
+    pub(crate) fn is_ready(&self, link: &Link) -> bool {
+        self.stalled.is_some() || self.consumer.is_ready(link.consumer_view())
+    }
+
+    /// Takes the next entry out of the ring and checks it.
+    #[inline]
+    pub(crate) fn poll(&mut self, link: &Arc<Link>) -> Result<Polled, Violation> {
+        loop {
+            let (entry, announced) = match self.stalled.take() {
+                Some(Stalled { entry, socket_was_dry }) => (entry, socket_was_dry),
+                None => match self.consumer.pop(link.consumer_view()) {
+                    None => return Ok(Polled::Empty),
+                    Some(popped) => {
+                        if popped.published {
+                            link.space_freed();
+                        }
+                        (Entry::admit(popped.record)?, false)
+                    }
+                },
+            };
+            let payload = match entry.body() {
+                Body::Inline(message) => Received::inline(message),
+                Body::Slot(descriptor) => {
+                    if !announced && !self.segments.knows(descriptor.handle) {
+                        self.stalled = Some(Stalled { entry, socket_was_dry: false });
+                        return Ok(Polled::ReadSocket);
+                    }
+                    // Before anything else is looked up: whatever follows, the slot goes back.
+                    self.segments.admit(link, descriptor)?
+                }
+            };
+            match self.event(link, &entry, payload)? {
+                Some(event) => return Ok(Polled::Event(event)),
+                None => continue,
+            }
+        }
+    }
+
+    /// The socket has nothing more to read at this moment.
+    pub(crate) fn on_dry(&mut self) {
+        if let Some(stalled) = &mut self.stalled {
+            stalled.socket_was_dry = true;
+        }
+    }
+
+    #[inline]
+    fn event(&self, link: &Link, entry: &Entry, payload: Received) -> Result<Option<Event>, Violation> {
+        let call_id = entry.call_id();
+        Ok(Some(match (self.role, entry.kind()) {
+            (Role::Server, Kind::Request) => {
+                Event::Request { call_id, method: entry.code(), deadline_us: entry.deadline_us(), payload }
+            }
+            (Role::Server, Kind::Cancel) => Event::Cancel { call_id },
+            (Role::Client, Kind::Reply) => {
+                if let Some(raw) = entry.released() {
+                    let handle = Handle::new(raw).ok_or(Violation::ForgedRelease { handle: raw })?;
+                    link.released(handle)?;
+                }
+                Event::Reply { call_id, code: entry.code(), payload }
+            }
+            (Role::Client, Kind::Goaway) => Event::Goaway,
+            (_, Kind::Nop) => return Ok(None),
+            (Role::Client, _) => return Err(Violation::Entry("a server sends only replies and goaway")),
+            (Role::Server, _) => return Err(Violation::Entry("a client sends only requests and cancels")),
+        }))
+    }
+
+    // ---- parking -------------------------------------------------------------------------------------
+
+    /// Announces that this side is about to sleep. True if it may; else there is something to do first.
+    ///
+    /// `want_space` says that somebody waits for ring room or slots: then the peer's returns wake us too, and
+    /// the caller must look for space once more after this.
+    #[must_use]
+    pub(crate) fn arm(&mut self, link: &Link, want_space: bool) -> bool {
+        if self.consumer.publish(link.consumer_view()) {
+            link.space_freed();
+        }
+        let control = link.own_control();
+        if want_space {
+            self.space_waiter.arm(&control.want_space.0);
+        }
+        // Its fence covers both words: it comes after both stores.
+        self.sleeper.arm(&control.sleep.0);
+        !self.is_ready(link)
+    }
+
+    /// Withdraws the announcement.
+    pub(crate) fn disarm(&mut self, link: &Link) {
+        let control = link.own_control();
+        self.sleeper.disarm(&control.sleep.0);
+        if self.space_waiter.is_armed() {
+            self.space_waiter.disarm(&control.want_space.0);
+        }
+    }
+
+    pub(crate) fn is_armed(&self) -> bool {
+        self.sleeper.is_armed()
+    }
+
+    // ---- the control channel -------------------------------------------------------------------------
+
+    /// Takes in what one read of the socket delivered. True if it may have freed space.
+    pub(crate) fn on_bytes(
+        &mut self,
+        link: &Link,
+        bytes: &[u8],
+        descriptors: &mut Vec<OwnedFd>,
+    ) -> Result<bool, SendFailure> {
+        self.frames.feed(bytes, descriptors);
+        self.on_frames(link)
+    }
+
+    /// Handles the complete frames that have arrived, among them those that came with the handshake.
+    pub(crate) fn on_frames(&mut self, link: &Link) -> Result<bool, SendFailure> {
+        let mut freed = false;
+        loop {
+            let (message, mut descriptors) = match self.frames.next() {
+                Ok(Some(next)) => next,
+                Ok(None) => return Ok(freed),
+                Err(violation) => return Err(link.violated(violation)),
+            };
+            match message {
+                Message::Doorbell => {}
+                Message::SegmentAdded(added) => {
+                    let fd = descriptors.pop().expect("Frames hands over exactly what the message carries");
+                    self.segments
+                        .add(&added, fd, link.peer_cap())
+                        .map_err(|violation| link.violated(violation))?;
+                }
+                Message::SegmentDropped { segment_id } => {
+                    self.segments.remove(segment_id).map_err(|violation| link.violated(violation))?;
+                    link.post(&Message::SegmentDropAcknowledged { segment_id })?;
+                }
+                Message::SegmentDropAcknowledged { segment_id } => {
+                    if !link.own.drop_acknowledged(segment_id) {
+                        let check = format!("acknowledges the drop of segment {segment_id}, never announced");
+                        return Err(link.violated(Violation::State(check)));
+                    }
+                    freed = true;
+                }
+                Message::Disconnect(_) => {
+                    link.close(CloseReason::Disconnected);
+                    return Err(SendFailure::Failed(link.closed_status()));
+                }
+                other => {
+                    let check = format!("{} on an established connection", other.name());
+                    return Err(link.violated(Violation::State(check)));
+                }
+            }
+        }
+    }
+}

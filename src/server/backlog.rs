@@ -1,0 +1,116 @@
+//! Replies that wait for a slot or a place in the ring, because nobody on the way may block.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::connection::{Head, Link, Prepared, SendFailure, prepare_bytes};
+use crate::ring::Entry;
+
+/// One entry that could not be published yet.
+pub(super) enum Queued {
+    /// It lacks a place in the ring.
+    Prepared(Prepared<Arc<Link>>),
+    /// It lacks a slot as well.
+    Bytes { head: Head, bytes: Vec<u8> },
+    /// An entry without a message.
+    Entry(Entry),
+}
+
+impl Queued {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Prepared(_) | Self::Entry(_) => 0,
+            Self::Bytes { bytes, .. } => bytes.len(),
+        }
+    }
+
+    /// Publishes it, or gives it back with what it has got so far.
+    fn send(self, link: &Arc<Link>) -> Result<(), Self> {
+        let mut prepared = match self {
+            Self::Prepared(prepared) => prepared,
+            Self::Bytes { head, bytes } => match prepare_bytes(link.clone(), head, &bytes) {
+                Ok(prepared) => prepared,
+                Err(SendFailure::Wait) => return Err(Self::Bytes { head, bytes }),
+                Err(SendFailure::Failed(_)) => return Ok(()),
+            },
+            Self::Entry(entry) => match link.push(&entry, None) {
+                Err(SendFailure::Wait) => return Err(Self::Entry(entry)),
+                Ok(()) | Err(SendFailure::Failed(_)) => return Ok(()),
+            },
+        };
+        match prepared.send(link) {
+            Err(SendFailure::Wait) => Err(Self::Prepared(prepared)),
+            // A closed connection has nobody to reply to.
+            Ok(()) | Err(SendFailure::Failed(_)) => Ok(()),
+        }
+    }
+}
+
+/// The queue of one connection. At most one entry per call in flight, so it is bounded by their number; the
+/// bytes that it copied aside are bounded by the caller.
+#[derive(Default)]
+pub(super) struct Backlog {
+    queue: Mutex<VecDeque<Queued>>,
+    /// Length of the queue: what is looked at on every turn instead of the lock.
+    len: AtomicUsize,
+    /// Bytes that the queue holds outside of any slot.
+    bytes: AtomicUsize,
+}
+
+impl Backlog {
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        // Relaxed: whoever queues wakes the reactor afterwards, which then sees it.
+        self.len.load(Ordering::Relaxed) == 0
+    }
+
+    /// Bytes held outside of any slot.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Queues an entry and makes sure that the connection's reactor looks at it.
+    #[cold]
+    pub(super) fn push(&self, link: &Link, entry: Queued) {
+        let mut queue = self.lock();
+        if queue.is_empty() {
+            // Counts as one that waits for space: the reactor then asks the peer for a kick.
+            link.space.register();
+        }
+        self.bytes.fetch_add(entry.bytes(), Ordering::Relaxed);
+        queue.push_back(entry);
+        self.len.store(queue.len(), Ordering::Relaxed);
+        drop(queue);
+        link.nudge();
+    }
+
+    /// Sends what can be sent, in order. True if anything was.
+    #[cold]
+    pub(super) fn flush(&self, link: &Arc<Link>) -> bool {
+        let mut queue = self.lock();
+        let before = queue.len();
+        while let Some(entry) = queue.pop_front() {
+            let bytes = entry.bytes();
+            match entry.send(link) {
+                Ok(()) => _ = self.bytes.fetch_sub(bytes, Ordering::Relaxed),
+                Err(entry) => {
+                    // It may have got its slot.
+                    self.bytes.fetch_sub(bytes - entry.bytes(), Ordering::Relaxed);
+                    queue.push_front(entry);
+                    break;
+                }
+            }
+        }
+        self.len.store(queue.len(), Ordering::Relaxed);
+        if before > 0 && queue.is_empty() {
+            link.space.leave();
+        }
+        queue.len() < before
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Queued>> {
+        // An entry is in the queue or it is not: nothing is half done if its sending panics.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

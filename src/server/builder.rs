@@ -1,0 +1,230 @@
+//! Settings of a server, and its life from binding to the end of `run`.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::thread;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::connection::{Config, MAX_IN_FLIGHT, check_methods};
+use crate::os::{Doorbell, Listener};
+use crate::raw::{Payload, RawBody};
+use crate::rpc::{Request, Status};
+use crate::server::exchange::Replier;
+use crate::server::pool::Dispatch;
+use crate::server::reactor::{Reactor, Shared};
+use crate::server::router::{Router, Service};
+use crate::server::shutdown::{Shutdown, ShutdownHandle};
+
+/// Where handlers run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Handlers {
+    /// On the reactor that received the call: fastest, because no other thread is woken. While a handler runs,
+    /// the other calls of that reactor's connections wait, so it is for handlers that take microseconds.
+    #[default]
+    Inline,
+    /// On so many threads of their own (at least one): for handlers that block or compute.
+    Pool(usize),
+}
+
+/// Why a server could not be set up.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// The methods cannot be served together.
+    #[error("methods: {0}")]
+    Methods(String),
+    /// The socket cannot be bound.
+    #[error("{0}")]
+    Listen(io::Error),
+    /// The operating system refused something else.
+    #[error("cannot set up the server: {0}")]
+    Os(#[from] io::Error),
+}
+
+/// Settings of a [`Server`]. Where client and server both have a limit, the smaller one holds.
+#[must_use = "a builder does nothing until bind() is called"]
+pub struct ServerBuilder {
+    config: Config,
+    router: Router,
+    handlers: Handlers,
+    reactors: usize,
+    grace: Duration,
+}
+
+impl ServerBuilder {
+    fn new() -> Self {
+        Self {
+            config: Config::default(),
+            router: Router::default(),
+            handlers: Handlers::default(),
+            reactors: 1,
+            grace: Duration::from_secs(5),
+        }
+    }
+
+    /// Adds all methods of a service; generated servers are services.
+    pub fn service(mut self, service: impl Service) -> Self {
+        self.router.add_service(service);
+        self
+    }
+
+    /// Adds a method of plain bytes under its full name, `/package.Service/Method`.
+    ///
+    /// The handler answers with bytes that it has, or with a [`Loan`](crate::Loan) that it took from the
+    /// [`Replier`] and filled.
+    pub fn raw<H>(mut self, name: impl Into<String>, handler: H) -> Self
+    where
+        H: Fn(Request<Payload>, &Replier<'_>) -> Result<RawBody<'static>, Status> + Send + Sync + 'static,
+    {
+        self.router.add_raw(name.into(), Box::new(handler));
+        self
+    }
+
+    /// Where handlers run; [`Handlers::Inline`] unless set.
+    pub fn handlers(mut self, handlers: Handlers) -> Self {
+        self.handlers = handlers;
+        self
+    }
+
+    /// How many threads receive calls, 1 to 256; 1 unless set. Each connection stays with one of them.
+    pub fn reactors(mut self, reactors: usize) -> Self {
+        self.reactors = reactors.clamp(1, 256);
+        self
+    }
+
+    /// Largest message in bytes, sent or received; 64 MiB unless set.
+    pub fn max_message_size(mut self, bytes: u64) -> Self {
+        self.config.limits.max_message_size = bytes.max(1);
+        self
+    }
+
+    /// Most shared memory that each side of one connection may use, in bytes; 256 MiB unless set.
+    ///
+    /// A region starts below 1 MiB and grows on demand. It has to hold the largest messages that are on their
+    /// way at one time.
+    pub fn max_region_bytes(mut self, bytes: u64) -> Self {
+        self.config.limits.max_region_bytes = bytes.max(self.config.geometry.total_len);
+        self
+    }
+
+    /// Most calls of one connection that are served at one time, 1 to 65,536; 1,024 unless set.
+    pub fn max_in_flight(mut self, calls: u32) -> Self {
+        self.config.limits.max_in_flight = calls.clamp(1, MAX_IN_FLIGHT);
+        self
+    }
+
+    /// Longest time that a client may take to introduce itself; 5 seconds unless set.
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.config.handshake_timeout = timeout;
+        self
+    }
+
+    /// How long calls that run may take to finish after [`ShutdownHandle::shutdown`]; 5 seconds unless set.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// Binds a Unix socket at `path` and listens. Clients may connect from here on; they are served once
+    /// [`Server::run`] is called.
+    ///
+    /// A socket that a dead server left there is replaced; a live server's is not.
+    ///
+    /// # Errors
+    /// [`BindError`] says what stands in the way and what to do.
+    pub fn bind(self, path: impl AsRef<Path>) -> Result<Server, BindError> {
+        self.router.check().map_err(BindError::Methods)?;
+        check_methods(self.router.names()).map_err(BindError::Methods)?;
+        let listener = Listener::bind(path.as_ref()).map_err(BindError::Listen)?;
+        let bells = (0..self.reactors).map(|_| Doorbell::new()).collect::<io::Result<_>>()?;
+        let shutdown = Arc::new(Shutdown::new(bells));
+        Ok(Server { settings: self, path: path.as_ref().to_owned(), listener, shutdown })
+    }
+}
+
+impl fmt::Debug for ServerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerBuilder")
+            .field("config", &self.config)
+            .field("methods", &self.router.names())
+            .field("handlers", &self.handlers)
+            .field("reactors", &self.reactors)
+            .field("grace", &self.grace)
+            .finish()
+    }
+}
+
+/// A server that listens. [`run`](Self::run) makes it serve.
+pub struct Server {
+    settings: ServerBuilder,
+    path: PathBuf,
+    listener: Listener,
+    shutdown: Arc<Shutdown>,
+}
+
+impl Server {
+    /// Settings, with defaults that suit most.
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder::new()
+    }
+
+    /// Where it listens.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What ends [`run`](Self::run), from any thread.
+    pub fn shutdown_handle(&self) -> ShutdownHandle {
+        ShutdownHandle(self.shutdown.clone())
+    }
+
+    /// Serves on this thread, and on others if more than one reactor or a pool was asked for, until shutdown.
+    ///
+    /// # Errors
+    /// If threads cannot be started, or waiting for events fails.
+    pub fn run(self) -> io::Result<()> {
+        let ServerBuilder { config, router, handlers, reactors, grace } = self.settings;
+        let router = Arc::new(router);
+        let (dispatch, workers) = Dispatch::start(router.clone(), handlers)?;
+        let shared = Arc::new(Shared {
+            config,
+            router,
+            dispatch,
+            shutdown: self.shutdown.clone(),
+            grace,
+            inboxes: (0..reactors).map(|_| Mutex::default()).collect(),
+            accepted: AtomicUsize::new(0),
+            established: AtomicU64::new(0),
+        });
+        let others = (1..reactors).map(|number| {
+            let reactor = Reactor::new(shared.clone(), number, None)?;
+            let name = format!("mmap-rpc-reactor-{number}");
+            thread::Builder::new().name(name).spawn(move || reactor.run())
+        });
+        let others = others.collect::<io::Result<Vec<_>>>()?;
+        let first = Reactor::new(shared, 0, Some(self.listener))?.run();
+        // Whatever ended the first one ends them all.
+        ShutdownHandle(self.shutdown).shutdown();
+        let others = others
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        let ended = others.fold(first, |ended, other| ended.and(other));
+        // The pool ended with the last reactor, except for handlers that outlasted the grace period: their
+        // threads are left to them.
+        drop(workers);
+        ended
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("path", &self.path).field("settings", &self.settings).finish()
+    }
+}

@@ -1,0 +1,259 @@
+//! One connection as its reactor serves it.
+
+use std::mem;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::connection::{CloseReason, Event, Link, Polled, Session, SocketState, read_control};
+use crate::error::Violation;
+use crate::os::current_cpu;
+use crate::ring::UNKNOWN_CPU;
+use crate::rpc::Status;
+use crate::server::exchange::Exchange;
+use crate::server::peer::Peer;
+use crate::server::reactor::Shared;
+use crate::sync::Ordering;
+
+/// Entries of one connection that are served before the others have their turn.
+const ENTRIES_PER_TURN: usize = 256;
+
+/// The same in bytes of payload.
+const BYTES_PER_TURN: usize = 8 << 20;
+
+/// A connection and its receiving half.
+pub(super) struct Connection {
+    peer: Arc<Peer>,
+    session: Session,
+    /// What our `cpu` word says.
+    cpu: u32,
+    /// What the peer had read of our ring when we last looked.
+    ring_read: u64,
+    /// The socket may hold something.
+    unread: bool,
+    /// Turns in a row that found nothing.
+    fruitless: u32,
+}
+
+/// What a turn found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    Worked,
+    Idle,
+    /// The connection has ended.
+    Over,
+}
+
+impl Connection {
+    pub(super) fn new(link: Link, session: Session) -> Self {
+        Self {
+            peer: Arc::new(Peer::new(link)),
+            session,
+            cpu: UNKNOWN_CPU,
+            ring_read: 0,
+            // The client may have written more behind its request.
+            unread: true,
+            fruitless: 0,
+        }
+    }
+
+    pub(super) fn peer(&self) -> &Arc<Peer> {
+        &self.peer
+    }
+
+    #[inline]
+    pub(super) fn is_ready(&self) -> bool {
+        self.session.is_ready(&self.peer.link)
+    }
+
+    /// Tells the client which processor serves it, and returns the client's own.
+    pub(super) fn exchange_cpu(&mut self) -> (u32, u32) {
+        let (link, cpu) = (&self.peer.link, current_cpu());
+        // Relaxed, both: hints, compared and nothing else.
+        if cpu != self.cpu {
+            link.own_control().cpu.0.store(cpu, Ordering::Relaxed);
+            self.cpu = cpu;
+        }
+        (cpu, link.peer_control().cpu.0.load(Ordering::Relaxed))
+    }
+
+    /// How many turns in a row have found nothing.
+    pub(super) fn fruitless(&self) -> u32 {
+        self.fruitless
+    }
+
+    /// The socket has something to read, or has hung up.
+    pub(super) fn on_readable(&mut self) {
+        self.unread = true;
+    }
+
+    /// Serves what has come in, up to a turn's worth.
+    #[inline]
+    pub(super) fn turn(&mut self, shared: &Shared) -> Turn {
+        let worked = self.flush_backlog() | self.serve(shared) | self.read_socket(shared);
+        if self.peer.link.is_closed() {
+            self.ended(shared);
+            return Turn::Over;
+        }
+        self.fruitless = if worked { 0 } else { self.fruitless.saturating_add(1) };
+        if worked { Turn::Worked } else { Turn::Idle }
+    }
+
+    #[inline]
+    fn serve(&mut self, shared: &Shared) -> bool {
+        let mut bytes = 0;
+        for served in 0..ENTRIES_PER_TURN {
+            match self.session.poll(&self.peer.link) {
+                Ok(Polled::Event(event)) => {
+                    bytes += event.len();
+                    if let Err(violation) = self.handle(shared, event) {
+                        self.peer.link.violated(violation);
+                        return true;
+                    }
+                }
+                Ok(Polled::Empty) => return served > 0,
+                Ok(Polled::ReadSocket) => {
+                    self.unread = true;
+                    self.read_socket(shared);
+                    if self.unread || self.peer.link.is_closed() {
+                        return true;
+                    }
+                }
+                Err(violation) => {
+                    self.peer.link.violated(violation);
+                    return true;
+                }
+            }
+            if bytes >= BYTES_PER_TURN {
+                break;
+            }
+        }
+        true
+    }
+
+    #[inline]
+    fn handle(&mut self, shared: &Shared, event: Event) -> Result<(), Violation> {
+        match event {
+            Event::Request { call_id, method, deadline_us, payload } => {
+                self.peer.calls.begin(call_id)?;
+                let deadline = deadline_of(deadline_us);
+                let exchange = Exchange::new(self.peer.clone(), call_id, method, deadline, payload);
+                if shared.is_draining() {
+                    let _ = exchange.fail(&Status::unavailable("the server is shutting down"));
+                } else {
+                    shared.dispatch.call(exchange);
+                }
+            }
+            Event::Cancel { call_id } => self.peer.calls.cancel(call_id),
+            Event::Reply { .. } | Event::Goaway => unreachable!("the session admits by role"),
+        }
+        Ok(())
+    }
+
+    /// Reads the socket once if it may hold something.
+    #[inline]
+    fn read_socket(&mut self, shared: &Shared) -> bool {
+        if !mem::take(&mut self.unread) {
+            return false;
+        }
+        match read_control(&mut self.session, &self.peer.link) {
+            Ok(SocketState::Dry { .. }) => {}
+            Ok(SocketState::More { .. }) => self.unread = true,
+            Ok(SocketState::HungUp) => {
+                self.drain(shared);
+                self.peer.link.close(CloseReason::PeerGone);
+            }
+            // The failure has closed the connection.
+            Err(_) => {}
+        }
+        true
+    }
+
+    /// Writes control messages that the socket had no room for.
+    pub(super) fn flush_control(&mut self) {
+        // A failure closes the connection, which the next turn sees.
+        let _ = self.peer.link.flush();
+    }
+
+    /// Sends replies that wait, if space may have come free.
+    #[inline]
+    fn flush_backlog(&mut self) -> bool {
+        if self.peer.backlog.is_empty() {
+            return false;
+        }
+        let link = &self.peer.link;
+        let ring_read = link.ring_read();
+        let ring_moved = mem::replace(&mut self.ring_read, ring_read) != ring_read;
+        let returned = matches!(link.harvest(), Ok(1..));
+        (link.space.take_news() || ring_moved || returned) && self.peer.backlog.flush(link)
+    }
+
+    // ---- parking -------------------------------------------------------------------------------------
+
+    /// Marks this side asleep. False if there is something to do first.
+    #[must_use]
+    pub(super) fn arm(&mut self) -> bool {
+        let link = &self.peer.link;
+        let want_space = link.space.any();
+        let mut may_sleep = self.session.arm(link, want_space) && !self.unread;
+        if want_space && may_sleep {
+            // The second look at space, like the one at the ring, comes after the mark.
+            let _ = link.harvest();
+            may_sleep = !self.peer.backlog.flush(link);
+        }
+        if may_sleep && link.peer_has_closed() {
+            self.unread = true;
+            may_sleep = false;
+        }
+        if !may_sleep {
+            self.session.disarm(link);
+        }
+        may_sleep
+    }
+
+    pub(super) fn is_armed(&self) -> bool {
+        self.session.is_armed()
+    }
+
+    pub(super) fn disarm(&mut self) {
+        self.session.disarm(&self.peer.link);
+        self.fruitless = 0;
+    }
+
+    // ---- the end -------------------------------------------------------------------------------------
+
+    /// What an honest client wrote before it left is still served.
+    fn drain(&mut self, shared: &Shared) {
+        self.session.on_dry();
+        for _ in 0..self.peer.link.consumer_view().entries.len() {
+            let served = match self.session.poll(&self.peer.link) {
+                Ok(Polled::Event(event)) => self.handle(shared, event),
+                Ok(Polled::ReadSocket) => {
+                    self.session.on_dry();
+                    Ok(())
+                }
+                Ok(Polled::Empty) => return,
+                Err(violation) => Err(violation),
+            };
+            if let Err(violation) = served {
+                self.peer.link.violated(violation);
+                return;
+            }
+        }
+    }
+
+    #[cold]
+    fn ended(&mut self, shared: &Shared) {
+        if !self.peer.link.broken() {
+            self.drain(shared);
+        }
+    }
+}
+
+/// When a call that came in just now expires. The largest duration stands for itself and all beyond.
+#[inline]
+fn deadline_of(deadline_us: u32) -> Option<Instant> {
+    match deadline_us {
+        0 | u32::MAX => None,
+        left => Instant::now().checked_add(Duration::from_micros(u64::from(left))),
+    }
+}

@@ -1,0 +1,138 @@
+//! A client that has connected and not yet introduced itself: read without blocking, within a deadline.
+
+use std::os::fd::AsFd;
+use std::time::Instant;
+
+use crate::connection::{Frames, HandshakeError, Link, Role, Session, answer, check_user, refusal};
+use crate::error::Violation;
+use crate::os::{Credentials, RecvError, Socket};
+use crate::server::connection::Connection;
+use crate::server::reactor::Shared;
+use crate::wire::Message;
+
+/// The beginning of a connection.
+pub(super) struct Handshake {
+    socket: Socket,
+    credentials: Credentials,
+    frames: Frames,
+    deadline: Instant,
+}
+
+/// What became of it.
+pub(super) enum Step {
+    /// More bytes are needed.
+    Pending(Handshake),
+    /// It stands.
+    Established(Box<Connection>),
+    /// It has failed, the log says why, and so does the socket if the peer can read it.
+    Over,
+}
+
+impl Handshake {
+    /// Takes over a socket that was just accepted; `None` if its user is not admitted.
+    pub(super) fn begin(socket: Socket, shared: &Shared) -> Option<Self> {
+        let deadline = Instant::now() + shared.config.handshake_timeout;
+        let credentials = match socket.credentials() {
+            Ok(credentials) => credentials,
+            Err(error) => {
+                tracing::warn!(%error, "a client's credentials cannot be read");
+                return None;
+            }
+        };
+        let handshake = Self { socket, credentials, frames: Frames::new(), deadline };
+        match check_user(credentials) {
+            Ok(()) => Some(handshake),
+            Err(reason) => {
+                handshake.refuse(&reason);
+                None
+            }
+        }
+    }
+
+    pub(super) fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// The deadline has passed.
+    pub(super) fn expire(self, shared: &Shared) {
+        let timeout = shared.config.handshake_timeout;
+        self.refuse(&format!("no complete ConnectRequest came within {timeout:?}"));
+    }
+
+    /// Reads what is there.
+    pub(super) fn step(mut self, shared: &Shared) -> Step {
+        let mut buffer = [0; 4096];
+        let mut descriptors = Vec::new();
+        loop {
+            match self.frames.next() {
+                // A doorbell before the handshake wakes nobody.
+                Ok(Some((Message::Doorbell, _))) => continue,
+                Ok(Some((message, descriptors))) => return self.answer(shared, message, descriptors),
+                Ok(None) => {}
+                Err(violation) => return self.over(violation.into()),
+            }
+            match self.socket.recv(&mut buffer, &mut descriptors) {
+                Ok(0) => {
+                    tracing::debug!(peer_pid = self.credentials.pid, "a client left during the handshake");
+                    return Step::Over;
+                }
+                Ok(count) => self.frames.feed(&buffer[..count], &mut descriptors),
+                Err(RecvError::WouldBlock) => return Step::Pending(self),
+                Err(error @ RecvError::Truncated) => {
+                    return self.over(Violation::Descriptors(error.to_string()).into());
+                }
+                Err(RecvError::Io(error)) => {
+                    tracing::debug!(peer_pid = self.credentials.pid, %error, "handshake broken off");
+                    return Step::Over;
+                }
+            }
+        }
+    }
+
+    fn answer(self, shared: &Shared, message: Message, descriptors: Vec<std::os::fd::OwnedFd>) -> Step {
+        let id = shared.next_connection_id();
+        let (agreed, frame, descriptors) =
+            match answer(&shared.config, shared.methods(), id, message, descriptors) {
+                Ok(answered) => answered,
+                Err(error) => return self.over(error),
+            };
+        let beside: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+        // The send buffer of a fresh socket takes the largest frame whole.
+        match self.socket.send(&frame, &beside) {
+            Ok(sent) if sent == frame.len() => {}
+            failed => {
+                tracing::warn!(
+                    peer_pid = self.credentials.pid,
+                    ?failed,
+                    "the answer to a client was not sent"
+                );
+                return Step::Over;
+            }
+        }
+        let link = Link::new(agreed, self.socket, self.credentials);
+        let session = Session::new(Role::Server, &link, self.frames);
+        Step::Established(Box::new(Connection::new(link, session)))
+    }
+
+    fn over(self, error: HandshakeError) -> Step {
+        self.refuse(&error.to_string());
+        Step::Over
+    }
+
+    /// Tells the log and the peer, then hangs up.
+    fn refuse(self, reason: &str) {
+        tracing::warn!(
+            peer_pid = self.credentials.pid,
+            peer_uid = self.credentials.uid,
+            reason,
+            "client refused"
+        );
+        // Best effort: a peer of another protocol cannot read it anyhow.
+        let _ = self.socket.send(&refusal(reason), &[]);
+        self.socket.shutdown();
+    }
+}

@@ -1,0 +1,29 @@
+//! The server: a socket, reactor threads, and the services behind them.
+//!
+//! ```text
+//!   Listener ──► Handshake ──► Connection ──request──► Router ──► Exchange ──► handler
+//!                                  ▲  ▲                                │
+//!                                  │  └──── Backlog ◄── no space ──────┤ reply
+//!                                  └───────────────────────────────────┘
+//! ```
+//!
+//! Each connection belongs to one reactor, which spins briefly over the rings that were active, then waits in
+//! one epoll for all of its connections. Handlers run on the reactor itself, or on a pool of threads: see
+//! [`Handlers`].
+
+mod backlog;
+mod builder;
+mod calls;
+mod connection;
+mod exchange;
+mod handshake;
+mod peer;
+mod pool;
+mod reactor;
+mod router;
+mod shutdown;
+
+pub use builder::{BindError, Handlers, Server, ServerBuilder};
+pub use exchange::{Exchange, Handled, Replier};
+pub use router::Service;
+pub use shutdown::ShutdownHandle;

@@ -1,0 +1,123 @@
+//! What everybody who serves one connection shares: its link, its calls, and the replies that wait.
+
+use std::sync::Arc;
+
+use prost::Message;
+
+use crate::connection::{Head, Link, Prepared, SendFailure, prepare, prepare_bytes};
+use crate::layout::Handle;
+use crate::raw::RawBody;
+use crate::ring::Entry;
+use crate::rpc::{Code, Status};
+use crate::server::backlog::{Backlog, Queued};
+use crate::server::calls::Calls;
+
+/// One client, as its reactor and the handlers of its calls see it.
+pub(super) struct Peer {
+    pub(super) link: Arc<Link>,
+    pub(super) calls: Calls,
+    pub(super) backlog: Backlog,
+}
+
+/// A call that is to be answered, and the slot of its request if the answer gives that back.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Answer {
+    pub(super) call_id: u32,
+    pub(super) released: Option<Handle>,
+}
+
+impl Answer {
+    fn head(self, code: Code) -> Head {
+        Head::Reply { call_id: self.call_id, code: code.as_u32(), released: self.released }
+    }
+}
+
+impl Peer {
+    pub(super) fn new(link: Link) -> Self {
+        let calls = Calls::new(link.limits().max_in_flight);
+        Self { link: Arc::new(link), calls, backlog: Backlog::default() }
+    }
+
+    /// Answers with a message.
+    #[inline]
+    pub(super) fn reply<M: Message>(&self, answer: Answer, message: &M) {
+        let head = answer.head(Code::Ok);
+        match prepare(&self.link, head, message) {
+            Ok(prepared) => self.send(answer, prepared),
+            Err(SendFailure::Wait) => self.put_aside(answer, head, message.encode_to_vec()),
+            Err(SendFailure::Failed(status)) => self.fail(answer, &status),
+        }
+    }
+
+    /// Answers with bytes.
+    pub(super) fn reply_raw(&self, answer: Answer, mut body: RawBody<'static>) {
+        let head = answer.head(Code::Ok);
+        match body.prepare(&self.link, head) {
+            Ok(prepared) => self.send_owned(answer, prepared),
+            Err(SendFailure::Wait) => self.put_aside(answer, head, body.into_vec()),
+            Err(SendFailure::Failed(status)) => self.fail(answer, &status),
+        }
+    }
+
+    /// Answers with a status.
+    #[cold]
+    pub(super) fn fail(&self, answer: Answer, status: &Status) {
+        // A failure needs a code that says so: a handler that fails with `Ok` has not said why.
+        let code = if status.code() == Code::Ok { Code::Unknown } else { status.code() };
+        let (head, mut text) = (answer.head(code), Vec::new());
+        status.encode_payload(&mut text);
+        match prepare_bytes(&*self.link, head, &text) {
+            Ok(prepared) => self.send(answer, prepared),
+            Err(SendFailure::Wait) => self.put_aside(answer, head, text),
+            Err(SendFailure::Failed(_)) => self.calls.end(answer.call_id),
+        }
+    }
+
+    /// Says that no further requests are taken.
+    pub(super) fn goaway(&self) {
+        let entry = Entry::goaway();
+        if let Err(SendFailure::Wait) = self.link.push(&entry, None) {
+            self.backlog.push(&self.link, Queued::Entry(entry));
+        }
+    }
+
+    /// Whether every call has been answered and every answer sent.
+    pub(super) fn is_drained(&self) -> bool {
+        self.calls.is_idle() && self.backlog.is_empty()
+    }
+
+    #[inline]
+    fn send(&self, answer: Answer, mut prepared: Prepared<&Link>) {
+        self.calls.end(answer.call_id);
+        if let Err(SendFailure::Wait) = prepared.send(&self.link) {
+            self.backlog.push(&self.link, Queued::Prepared(prepared.owned(&self.link)));
+        }
+    }
+
+    fn send_owned(&self, answer: Answer, mut prepared: Prepared<Arc<Link>>) {
+        self.calls.end(answer.call_id);
+        if let Err(SendFailure::Wait) = prepared.send(&self.link) {
+            self.backlog.push(&self.link, Queued::Prepared(prepared));
+        }
+    }
+
+    /// Keeps a reply until there is a slot for it.
+    #[cold]
+    fn put_aside(&self, answer: Answer, head: Head, bytes: Vec<u8>) {
+        let cap = self.link.own_cap();
+        let (head, bytes) = if self.backlog.bytes() as u64 + bytes.len() as u64 <= cap {
+            (head, bytes)
+        } else {
+            // A client that takes no replies must not fill our memory with them.
+            let status = Status::resource_exhausted(format!(
+                "replies of {cap} bytes wait for the client to take them; read replies sooner, or raise \
+                 max_region_bytes on both sides"
+            ));
+            let mut text = Vec::new();
+            status.encode_payload(&mut text);
+            (answer.head(status.code()), text)
+        };
+        self.calls.end(answer.call_id);
+        self.backlog.push(&self.link, Queued::Bytes { head, bytes });
+    }
+}

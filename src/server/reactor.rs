@@ -1,0 +1,431 @@
+//! A reactor: one thread that serves its share of the connections.
+//!
+//! ```text
+//!   serve every active connection a turn ──something──► again (and look at the epoll now and then)
+//!      │ nothing
+//!   spin over the active rings ──an entry came──► again
+//!      │ nothing came
+//!   arm every active connection, look again, wait in the epoll ──► those that were rung are active ──► again
+//! ```
+//!
+//! A connection is *active* while its ring is looked at, and *armed* while its client would ring the doorbell.
+//! Only active ones cost anything, and a thousand idle clients wait in one system call.
+
+use std::io;
+use std::mem;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::connection::{CloseReason, Config};
+use crate::os::{Event, Interest, Listener, Poller, Socket};
+use crate::ring::{AdaptiveSpin, SPIN_BUDGET, spin_until};
+use crate::server::connection::{Connection, Turn};
+use crate::server::handshake::{Handshake, Step};
+use crate::server::pool::Dispatch;
+use crate::server::router::Router;
+use crate::server::shutdown::Shutdown;
+
+const LISTENER: u64 = 0;
+const BELL: u64 = 1;
+/// Each place has two tokens from here on: its socket, and one above it its doorbell.
+const PLACES: u64 = 2;
+
+/// Turns after which a connection that has nothing, among others that have, is armed.
+const PATIENCE: u32 = 64;
+
+/// Busy rounds between two looks at the epoll.
+const ROUNDS_PER_POLL: u32 = 64;
+
+/// Clients that are accepted at once.
+const ACCEPTS_PER_TURN: usize = 64;
+
+/// Pause after an accept that failed for want of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often a reactor that drains looks whether it is done: replies from a pool do not wake it.
+const DRAIN_TICK: Duration = Duration::from_millis(5);
+
+/// What all reactors of a server share.
+pub(super) struct Shared {
+    pub(super) config: Config,
+    pub(super) router: Arc<Router>,
+    pub(super) dispatch: Dispatch,
+    pub(super) shutdown: Arc<Shutdown>,
+    /// How long calls that run may take to finish once shutdown is requested.
+    pub(super) grace: Duration,
+    /// Sockets on their way to each reactor.
+    pub(super) inboxes: Vec<Mutex<Vec<Socket>>>,
+    pub(super) accepted: AtomicUsize,
+    pub(super) established: AtomicU64,
+}
+
+impl Shared {
+    pub(super) fn methods(&self) -> &[String] {
+        self.router.names()
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.shutdown.is_requested()
+    }
+
+    /// Names a connection in the logs of both sides.
+    pub(super) fn next_connection_id(&self) -> String {
+        format!("{}-{}", std::process::id(), self.established.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// One entry of the table of connections.
+enum Place {
+    Handshake(Handshake),
+    Open(Box<Connection>),
+}
+
+/// One thread's share.
+pub(super) struct Reactor {
+    shared: Arc<Shared>,
+    number: usize,
+    poller: Poller,
+    events: Vec<Event>,
+    /// The first reactor's alone.
+    listener: Option<Listener>,
+    /// When to listen again after a failed accept.
+    resume_accepting: Option<Instant>,
+    places: Vec<Option<Place>>,
+    vacant: Vec<usize>,
+    /// Places of handshakes.
+    handshakes: Vec<usize>,
+    /// Places of connections that are not armed.
+    active: Vec<usize>,
+    /// The connection that was served last: its client is the one whose processor matters.
+    recent: usize,
+    spin: AdaptiveSpin,
+    spun: bool,
+    /// Since when, at the latest, everything ends.
+    ends_at: Option<Instant>,
+}
+
+impl Reactor {
+    pub(super) fn new(shared: Arc<Shared>, number: usize, listener: Option<Listener>) -> io::Result<Self> {
+        let poller = Poller::new()?;
+        poller.add(shared.shutdown.bell(number), BELL, Interest::Edge)?;
+        if let Some(listener) = &listener {
+            poller.add(listener, LISTENER, Interest::Level)?;
+        }
+        Ok(Self {
+            shared,
+            number,
+            poller,
+            events: Vec::new(),
+            listener,
+            resume_accepting: None,
+            places: Vec::new(),
+            vacant: Vec::new(),
+            handshakes: Vec::new(),
+            active: Vec::new(),
+            recent: 0,
+            spin: AdaptiveSpin::new(SPIN_BUDGET),
+            spun: false,
+            ends_at: None,
+        })
+    }
+
+    /// Serves until shutdown.
+    pub(super) fn run(mut self) -> io::Result<()> {
+        let mut rounds = 0_u32;
+        loop {
+            let worked = self.serve_active();
+            if self.shared.is_draining() && self.is_over() {
+                return Ok(());
+            }
+            if worked {
+                rounds = rounds.wrapping_add(1);
+                if rounds.is_multiple_of(ROUNDS_PER_POLL) {
+                    self.poll(Some(Duration::ZERO))?;
+                }
+            } else if !self.spin() {
+                self.park()?;
+            }
+        }
+    }
+
+    // ---- serving -------------------------------------------------------------------------------------
+
+    /// Gives every active connection a turn; true if any had something.
+    fn serve_active(&mut self) -> bool {
+        let (mut worked, mut at) = (false, 0);
+        while let Some(&index) = self.active.get(at) {
+            let Some(Place::Open(connection)) = &mut self.places[index] else {
+                unreachable!("active places are open connections")
+            };
+            match connection.turn(&self.shared) {
+                Turn::Worked => {
+                    (worked, self.recent) = (true, index);
+                    at += 1;
+                }
+                Turn::Idle
+                    if connection.fruitless() >= PATIENCE && self.active.len() > 1 && connection.arm() =>
+                {
+                    self.active.swap_remove(at);
+                }
+                Turn::Idle => at += 1,
+                Turn::Over => {
+                    self.active.swap_remove(at);
+                    self.vacate(index);
+                    worked = true;
+                }
+            }
+        }
+        worked
+    }
+
+    /// Spins over the active rings; true if something came.
+    fn spin(&mut self) -> bool {
+        self.spun = false;
+        let at = if self.active.contains(&self.recent) { Some(&self.recent) } else { self.active.first() };
+        let Some(&index) = at else {
+            return false;
+        };
+        let (mut own_cpu, mut peer_cpu) = (0, 0);
+        for &each in &self.active {
+            if let Some(Place::Open(connection)) = &mut self.places[each] {
+                let cpus = connection.exchange_cpu();
+                if each == index {
+                    (own_cpu, peer_cpu) = cpus;
+                }
+            }
+        }
+        if !self.spin.should_spin(own_cpu, peer_cpu) {
+            return false;
+        }
+        self.spun = true;
+        let (active, places) = (&self.active, &self.places);
+        let came = spin_until(self.spin.budget(), || {
+            active.iter().any(|&index| matches!(&places[index], Some(Place::Open(each)) if each.is_ready()))
+        });
+        if came {
+            self.spin.succeeded();
+        }
+        came
+    }
+
+    /// Arms everything and waits.
+    fn park(&mut self) -> io::Result<()> {
+        let places = &mut self.places;
+        self.active.retain(|&index| match &mut places[index] {
+            Some(Place::Open(connection)) => !connection.arm(),
+            _ => unreachable!("active places are open connections"),
+        });
+        if !self.active.is_empty() {
+            return Ok(());
+        }
+        let parked = Instant::now();
+        let timeout = self.next_deadline().map(|deadline| deadline.saturating_duration_since(parked));
+        self.poll(timeout)?;
+        if mem::take(&mut self.spun) {
+            self.spin.failed_then_slept(parked.elapsed());
+        }
+        Ok(())
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let handshakes = self.handshakes.iter().filter_map(|&index| match &self.places[index] {
+            Some(Place::Handshake(handshake)) => Some(handshake.deadline()),
+            _ => None,
+        });
+        let tick = self.ends_at.map(|ends_at| ends_at.min(Instant::now() + DRAIN_TICK));
+        handshakes.chain(self.resume_accepting).chain(tick).min()
+    }
+
+    // ---- events --------------------------------------------------------------------------------------
+
+    /// Takes what the epoll has, waiting for it as long as `timeout`.
+    fn poll(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let mut events = mem::take(&mut self.events);
+        let polled = self.poller.wait(&mut events, timeout);
+        for event in &events {
+            match event.token {
+                LISTENER => self.accept(),
+                BELL => self.take_inbox(),
+                token => self.on_place(((token - PLACES) / 2) as usize, (token - PLACES) % 2 == 1, *event),
+            }
+        }
+        self.events = events;
+        if !self.handshakes.is_empty() || self.resume_accepting.is_some() {
+            self.on_time(Instant::now());
+        }
+        polled
+    }
+
+    fn on_place(&mut self, index: usize, is_bell: bool, event: Event) {
+        match self.places.get_mut(index).and_then(Option::as_mut) {
+            // It ended in this very turn of events.
+            None => {}
+            Some(Place::Handshake(_)) => self.step(index),
+            Some(Place::Open(connection)) => {
+                if !is_bell {
+                    if event.writable {
+                        connection.flush_control();
+                    }
+                    if event.readable || event.hangup {
+                        connection.on_readable();
+                    }
+                }
+                if connection.is_armed() {
+                    connection.disarm();
+                    self.active.push(index);
+                }
+            }
+        }
+    }
+
+    fn on_time(&mut self, now: Instant) {
+        let late = |index: &usize| matches!(&self.places[*index], Some(Place::Handshake(handshake)) if handshake.deadline() <= now);
+        for index in self.handshakes.iter().copied().filter(late).collect::<Vec<_>>() {
+            if let Some(Place::Handshake(handshake)) = self.remove(index) {
+                handshake.expire(&self.shared);
+            }
+        }
+        if self.resume_accepting.is_some_and(|at| at <= now) {
+            self.resume_accepting = None;
+            if let Some(listener) = &self.listener
+                && let Err(error) = self.poller.add(listener, LISTENER, Interest::Level)
+            {
+                tracing::error!(%error, "the server cannot listen any more");
+            }
+        }
+    }
+
+    // ---- newcomers -----------------------------------------------------------------------------------
+
+    fn accept(&mut self) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(listener) = &self.listener else { return };
+            match listener.accept() {
+                Ok(Some(socket)) => self.assign(socket),
+                Ok(None) => return,
+                Err(error) => {
+                    // Level-triggered: without a pause this would be a busy loop.
+                    tracing::warn!(%error, "a client cannot be accepted; see ulimit -n");
+                    let _ = self.poller.remove(listener);
+                    self.resume_accepting = Some(Instant::now() + ACCEPT_PAUSE);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Gives a socket to the next reactor in turn.
+    fn assign(&mut self, socket: Socket) {
+        let reactors = self.shared.inboxes.len();
+        let number = self.shared.accepted.fetch_add(1, Ordering::Relaxed) % reactors;
+        if number == self.number {
+            return self.admit(socket);
+        }
+        let inbox = &self.shared.inboxes[number];
+        inbox.lock().unwrap_or_else(PoisonError::into_inner).push(socket);
+        self.shared.shutdown.bell(number).ring();
+    }
+
+    fn take_inbox(&mut self) {
+        let inbox = &self.shared.inboxes[self.number];
+        let sockets = mem::take(&mut *inbox.lock().unwrap_or_else(PoisonError::into_inner));
+        sockets.into_iter().for_each(|socket| self.admit(socket));
+    }
+
+    fn admit(&mut self, socket: Socket) {
+        let Some(handshake) = Handshake::begin(socket, &self.shared) else { return };
+        let index = self.vacant.pop().unwrap_or_else(|| {
+            self.places.push(None);
+            self.places.len() - 1
+        });
+        let token = PLACES + 2 * index as u64;
+        if let Err(error) = self.poller.add(handshake.socket(), token, Interest::EdgeWithWrite) {
+            tracing::warn!(%error, "a client cannot be watched");
+            self.vacant.push(index);
+            return;
+        }
+        self.places[index] = Some(Place::Handshake(handshake));
+        self.handshakes.push(index);
+        // What the socket holds already counts as having just arrived, so the epoll reports it.
+    }
+
+    /// Goes on with a handshake.
+    fn step(&mut self, index: usize) {
+        let Some(Place::Handshake(handshake)) = self.places[index].take() else {
+            unreachable!("the caller found a handshake here")
+        };
+        match handshake.step(&self.shared) {
+            Step::Pending(handshake) => self.places[index] = Some(Place::Handshake(handshake)),
+            Step::Over => _ = self.remove(index),
+            Step::Established(connection) => {
+                self.handshakes.retain(|&each| each != index);
+                let link = &connection.peer().link;
+                let token = PLACES + 2 * index as u64 + 1;
+                if let Err(error) = self.poller.add(link.own_bell(), token, Interest::Edge) {
+                    link.close(CloseReason::Os(error.to_string()));
+                }
+                tracing::debug!(connection = link.connection_id(), peer = ?link.credentials(), "connected");
+                if self.ends_at.is_some() {
+                    connection.peer().goaway();
+                }
+                self.places[index] = Some(Place::Open(connection));
+                self.active.push(index);
+            }
+        }
+    }
+
+    // ---- the end -------------------------------------------------------------------------------------
+
+    /// Empties a place.
+    fn remove(&mut self, index: usize) -> Option<Place> {
+        self.handshakes.retain(|&each| each != index);
+        self.vacant.push(index);
+        self.places[index].take()
+    }
+
+    /// Forgets a connection that has ended. Its memory goes with the last handler that still works for it.
+    fn vacate(&mut self, index: usize) {
+        if let Some(Place::Open(connection)) = self.remove(index) {
+            let link = &connection.peer().link;
+            // By hand: a copy of the bell is with the peer, and handlers may keep the link for a while.
+            let _ = self.poller.remove(link.own_bell());
+            let _ = self.poller.remove(link.socket());
+        }
+    }
+
+    /// Once shutdown is requested: begins to drain, and says when nothing is left or the grace is over.
+    fn is_over(&mut self) -> bool {
+        let now = Instant::now();
+        let ends_at = match self.ends_at {
+            Some(ends_at) => ends_at,
+            None => self.begin_to_end(now),
+        };
+        let drained = self.open().all(|connection| connection.peer().is_drained() && !connection.is_ready());
+        if !drained && now < ends_at {
+            return false;
+        }
+        self.open().for_each(|connection| connection.peer().link.close(CloseReason::Local));
+        true
+    }
+
+    fn begin_to_end(&mut self, now: Instant) -> Instant {
+        // No further clients: the path is free for a successor from here on.
+        self.listener = None;
+        for index in mem::take(&mut self.handshakes) {
+            self.remove(index);
+        }
+        self.take_inbox();
+        self.open().for_each(|connection| connection.peer().goaway());
+        let ends_at = now + self.shared.grace;
+        self.ends_at = Some(ends_at);
+        ends_at
+    }
+
+    fn open(&self) -> impl Iterator<Item = &Connection> {
+        self.places.iter().filter_map(|place| match place {
+            Some(Place::Open(connection)) => Some(&**connection),
+            _ => None,
+        })
+    }
+}

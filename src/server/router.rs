@@ -1,0 +1,117 @@
+//! From a method's number to its handler.
+
+use std::collections::HashSet;
+
+use crate::raw::{Payload, RawBody};
+use crate::rpc::{Request, Status};
+use crate::server::exchange::{Exchange, Handled, Replier};
+
+/// A service as a server sees it. Generated code implements it; to serve plain bytes use
+/// [`ServerBuilder::raw`](crate::ServerBuilder::raw).
+pub trait Service: Send + Sync + 'static {
+    /// Full name of the service, `package.Service`.
+    fn name(&self) -> &'static str;
+
+    /// Full names of its methods, `/package.Service/Method`.
+    fn methods(&self) -> &'static [&'static str];
+
+    /// Answers a call of the method with that index in [`methods`](Self::methods).
+    fn call(&self, method: usize, exchange: Exchange) -> Handled;
+}
+
+/// A handler of plain bytes.
+pub(super) type RawHandler =
+    Box<dyn Fn(Request<Payload>, &Replier<'_>) -> Result<RawBody<'static>, Status> + Send + Sync>;
+
+/// All methods of a server. A method's number on the wire is its index.
+#[derive(Default)]
+pub(super) struct Router {
+    services: Vec<Box<dyn Service>>,
+    raw: Vec<RawHandler>,
+    names: Vec<String>,
+    routes: Vec<Route>,
+}
+
+#[derive(Clone, Copy)]
+enum Route {
+    Service { service: usize, method: usize },
+    Raw(usize),
+}
+
+impl Router {
+    pub(super) fn add_service(&mut self, service: impl Service) {
+        let index = self.services.len();
+        for (method, name) in service.methods().iter().enumerate() {
+            self.names.push((*name).to_owned());
+            self.routes.push(Route::Service { service: index, method });
+        }
+        self.services.push(Box::new(service));
+    }
+
+    pub(super) fn add_raw(&mut self, name: String, handler: RawHandler) {
+        self.names.push(name);
+        self.routes.push(Route::Raw(self.raw.len()));
+        self.raw.push(handler);
+    }
+
+    /// Full names, in the order of their numbers.
+    pub(super) fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// What is wrong with the set of methods, if anything.
+    pub(super) fn check(&self) -> Result<(), String> {
+        if self.names.is_empty() {
+            return Err("the server has no methods; add a service with service() or raw()".into());
+        }
+        let mut seen = HashSet::new();
+        for name in &self.names {
+            let well_formed = name.strip_prefix('/').and_then(|rest| rest.split_once('/')).is_some_and(
+                |(service, method)| {
+                    let all = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_graphic());
+                    all(service) && all(method) && !method.contains('/')
+                },
+            );
+            if !well_formed {
+                return Err(format!("method name {name:?} is not of the form \"/package.Service/Method\""));
+            }
+            if !seen.insert(name) {
+                return Err(format!("method {name} was added twice"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers a call.
+    #[inline]
+    pub(super) fn call(&self, exchange: Exchange) {
+        let Handled { .. } = match self.routes.get(exchange.method()) {
+            Some(&Route::Service { service, method }) => self.services[service].call(method, exchange),
+            Some(&Route::Raw(index)) => exchange.raw(&self.raw[index]),
+            None => exchange.unimplemented(),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn router(names: &[&str]) -> Router {
+        let mut router = Router::default();
+        for name in names {
+            router.add_raw((*name).to_owned(), Box::new(|_, _| Err(Status::internal(""))));
+        }
+        router
+    }
+
+    #[test]
+    fn method_names_are_full_and_unique() {
+        assert!(router(&["/a.B/C", "/a.B/D"]).check().is_ok());
+        for bad in ["a.B/C", "/a.B", "/a.B/", "//C", "/a/b/c", "/a b/c", ""] {
+            assert!(router(&[bad]).check().unwrap_err().contains("form"), "{bad}");
+        }
+        assert!(router(&["/a/b", "/a/b"]).check().unwrap_err().contains("twice"));
+        assert!(router(&[]).check().unwrap_err().contains("no methods"));
+    }
+}
