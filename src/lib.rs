@@ -1,5 +1,4 @@
 //! RPC between processes of one machine, through shared memory.
-#![allow(dead_code, unused_imports)]
 
 mod client;
 mod connection;

@@ -12,12 +12,12 @@
 
 use std::io;
 use std::mem;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::client::core::Core;
 use crate::connection::{CloseReason, Link, Polled, Session, SocketState, read_control};
 use crate::os::{Event, Interest, Poller, current_cpu};
-use crate::ring::{AdaptiveSpin, SPIN_BUDGET, UNKNOWN_CPU, spin_until};
+use crate::ring::{AdaptiveSpin, SPIN_BUDGET, UNKNOWN_CPU, glance, spin_until};
 use crate::sync::Ordering;
 
 const SOCKET: u64 = 0;
@@ -91,8 +91,9 @@ impl Driver {
                 self.read_socket(core, own);
                 continue;
             }
-            if core.link.space.any() {
-                self.offer_space(core);
+            if core.link.space.any() && self.offer_space(core) {
+                // The leader may be one of those who wait for it.
+                continue;
             }
             if !self.wait(core, own, deadline) {
                 return Stop::Deadline;
@@ -127,6 +128,11 @@ impl Driver {
     /// Waits for the next entry or event: first by spinning, then asleep. False once the deadline has passed.
     fn wait(&mut self, core: &Core, own: usize, deadline: Option<Instant>) -> bool {
         let link = &core.link;
+        let next = self.session.next(link);
+        if self.spin.is_hot() && glance(|| next.is_there()) {
+            self.spin.succeeded();
+            return true;
+        }
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         if left.is_some_and(|left| left.is_zero()) {
             return false;
@@ -141,7 +147,7 @@ impl Driver {
         let spin = self.spin.should_spin(cpu, peer_cpu);
         if spin {
             let budget = left.map_or(self.spin.budget(), |left| left.min(self.spin.budget()));
-            if spin_until(budget, || self.session.is_ready(link)) {
+            if spin_until(budget, || next.is_there()) {
                 self.spin.succeeded();
                 return true;
             }
@@ -155,7 +161,7 @@ impl Driver {
     }
 
     /// Sleeps until the doorbell rings, the socket has something, or `timeout` has passed.
-    fn park(&mut self, core: &Core, own: usize, timeout: Option<std::time::Duration>) {
+    fn park(&mut self, core: &Core, own: usize, timeout: Option<Duration>) {
         let link = &core.link;
         let want_space = link.space.any();
         let may_sleep = self.session.arm(link, want_space);

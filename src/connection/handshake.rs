@@ -21,7 +21,9 @@ use crate::connection::region::OwnRegion;
 use crate::error::Violation;
 use crate::layout::{Header, read_header};
 use crate::os::{Credentials, Doorbell, admit_sealed, effective_uid};
-use crate::wire::{ConnectRequest, ConnectResponse, Limits, Message, VersionRange};
+use crate::wire::{
+    ConnectRequest, ConnectResponse, Limits, MAX_CONNECTION_ID, MAX_ERROR_TEXT, Message, VersionRange,
+};
 
 /// Why a handshake did not lead to a connection.
 #[derive(Debug, thiserror::Error)]
@@ -37,9 +39,6 @@ pub(crate) enum HandshakeError {
     #[error("shared memory or doorbell: {0}")]
     Os(#[from] io::Error),
 }
-
-/// Longest name of a connection, in bytes.
-const LONGEST_CONNECTION_ID: usize = 64;
 
 /// Our half of an offer: what we send, and what we keep of it.
 struct Offer {
@@ -231,7 +230,7 @@ pub(crate) fn answer(
 /// Whether a server can tell its clients about these methods: all names travel in one frame.
 pub(crate) fn check_methods(methods: &[String]) -> Result<(), String> {
     let response = ConnectResponse::Accepted {
-        connection_id: "x".repeat(LONGEST_CONNECTION_ID),
+        connection_id: "x".repeat(MAX_CONNECTION_ID),
         version: VERSIONS.1,
         features: u64::MAX,
         limits: Limits { max_message_size: u64::MAX, max_region_bytes: u64::MAX, max_in_flight: u32::MAX },
@@ -243,13 +242,10 @@ pub(crate) fn check_methods(methods: &[String]) -> Result<(), String> {
     })
 }
 
-/// Longest text of a refusal, in bytes: it travels in a frame and is shown to people.
-const LONGEST_REFUSAL: usize = 4096;
-
 /// The frame that carries a refusal.
 pub(crate) fn refusal(error: &str) -> Vec<u8> {
     let mut frame = Vec::new();
-    let error = error[..error.floor_char_boundary(LONGEST_REFUSAL)].to_owned();
+    let error = error[..error.floor_char_boundary(MAX_ERROR_TEXT)].to_owned();
     let refused = ConnectResponse::Refused { error, versions: speaks() };
     Message::ConnectResponse(refused).encode_frame(&mut frame).expect("a refusal is short");
     frame

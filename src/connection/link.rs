@@ -186,7 +186,7 @@ impl Link {
         if let Some(claim) = slab.claim(view, len, hint) {
             return Ok(claim);
         }
-        self.harvest()?;
+        self.count_harvest(slab.harvest_for(view, len))?;
         if let Some(claim) = slab.claim(view, len, hint) {
             return Ok(claim);
         }
@@ -196,7 +196,11 @@ impl Link {
 
     /// Takes back the slots that the peer has returned; how many.
     pub(crate) fn harvest(&self) -> Result<u32, SendFailure> {
-        match self.own.slab.harvest(self.slab_view()) {
+        self.count_harvest(self.own.slab.harvest(self.slab_view()))
+    }
+
+    fn count_harvest(&self, harvested: Result<slab::Harvest, Violation>) -> Result<u32, SendFailure> {
+        match harvested {
             Ok(slab::Harvest::Freed(0)) => Ok(0),
             Ok(slab::Harvest::Freed(count)) => {
                 // The caller takes one of them; the others may be what another thread sleeps for.
@@ -342,6 +346,8 @@ impl Link {
     /// The drops are queued before the growth lock is released: whoever uses the bytes that they free
     /// announces its segment behind them, so the peer never counts both.
     fn retire_idle(&self, bytes: u64) -> Result<(), SendFailure> {
+        // What was returned and not yet harvested would count as in use.
+        self.harvest()?;
         let mut outbox = self.lock_outbox();
         let mut growth = self.own.lock_growth();
         for segment_id in self.own.retire(&mut growth, bytes, self.own_cap) {

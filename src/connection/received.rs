@@ -68,6 +68,7 @@ impl Received {
         Self::Inline { bytes, len: message.len() as u8 }
     }
 
+    #[cfg(test)]
     pub(crate) fn empty() -> Self {
         Self::Inline { bytes: [0; INLINE_BYTES], len: 0 }
     }

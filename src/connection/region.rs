@@ -11,14 +11,9 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::layout::words::{HANDLE_WORDS, SlabView};
-use crate::layout::{Class, Geometry, HEADER_BYTES, Header, RegionView};
+use crate::layout::{Class, Geometry, HEADER_BYTES, Header, PAGE, RegionView};
 use crate::os::{Mapping, create_sealed};
-use crate::slab::{Claim, Slab};
-
-const PAGE: u64 = 4096;
-
-/// Slots up to this size come in runs of many; a larger message has a segment of its own.
-pub(crate) const LARGEST_CLASS: u64 = 1 << 20;
+use crate::slab::{Claim, MAX_CLASS_SIZE, Slab};
 
 /// Slot size and count of a run that is added when its class is exhausted. About 4 MiB of a class go round
 /// without leaving the cache behind; of the largest, more slots only cost more.
@@ -29,7 +24,7 @@ const RUNS: [(u64, u32); 7] = [
     (16 << 10, 64),
     (64 << 10, 16),
     (256 << 10, 8),
-    (LARGEST_CLASS, 4),
+    (MAX_CLASS_SIZE, 4),
 ];
 
 /// The region that this side writes and allocates in.
@@ -265,11 +260,6 @@ impl OwnRegion {
         };
         growth.dropping.swap_remove(index);
         true
-    }
-
-    /// Bytes of all live segments, base included.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.lock_growth().bytes
     }
 }
 

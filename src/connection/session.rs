@@ -19,7 +19,7 @@ use crate::connection::segments::PeerSegments;
 use crate::connection::send::SendFailure;
 use crate::error::Violation;
 use crate::layout::Handle;
-use crate::ring::{Body, Consumer, Entry, Kind, Sleeper};
+use crate::ring::{Body, Consumer, Entry, Kind, Next, Sleeper};
 use crate::wire::Message;
 
 /// Which side of the connection this is: it decides which entries may come.
@@ -108,10 +108,17 @@ impl Session {
 
     // ---- the ring ------------------------------------------------------------------------------------
 
-    /// Whether [`poll`](Self::poll) would find something: what a driver looks at while it spins.
+    /// Whether [`poll`](Self::poll) would find something.
     #[inline]
     pub(crate) fn is_ready(&self, link: &Link) -> bool {
         self.stalled.is_some() || self.consumer.is_ready(link.consumer_view())
+    }
+
+    /// The place of the next entry: what a driver looks at while it spins. An entry that is stalled keeps its
+    /// driver busy with the socket, and is no reason to look here.
+    #[inline]
+    pub(crate) fn next<'a>(&self, link: &'a Link) -> Next<'a> {
+        self.consumer.next(link.consumer_view())
     }
 
     /// Takes the next entry out of the ring and checks it.

@@ -37,6 +37,13 @@ impl SlabFixture {
         self.slab.claim(self.view(), size, hint).map(|claim| claim.handle.get())
     }
 
+    /// Claims up to `most` slots at once and shows each handle to `use_handle`; how many there were.
+    pub fn claim_batch(&self, size: u64, hint: usize, most: u32, use_handle: impl FnMut(u32)) -> usize {
+        let batch = self.slab.claim_batch(self.view(), size, hint, most);
+        let handles = batch.into_iter().flatten().map(|claim| claim.handle.get());
+        handles.map(use_handle).count()
+    }
+
     /// Gives back a claimed slot.
     pub fn abort(&self, handle: u32) {
         if let Some(handle) = Handle::new(handle) {

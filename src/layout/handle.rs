@@ -16,26 +16,31 @@ impl Handle {
     ///
     /// # Panics
     /// If the pair is out of range: both come from our own bit-sets.
+    #[inline]
     pub(crate) fn at(word: usize, bit: u32) -> Self {
         assert!(bit < 64 && word < (MAX_HANDLES / 64) as usize);
         Self(word as u32 * 64 + bit)
     }
 
+    #[inline]
     pub(crate) fn get(self) -> u32 {
         self.0
     }
 
     /// Index of the bit-set word that holds this slot's bit.
+    #[inline]
     pub(crate) fn word(self) -> usize {
         (self.0 / 64) as usize
     }
 
     /// The slot's bit within its word, as a mask.
+    #[inline]
     pub(crate) fn mask(self) -> u64 {
         1 << (self.0 % 64)
     }
 
     /// The slot's bit within its word, as an index.
+    #[inline]
     pub(crate) fn bit(self) -> u32 {
         self.0 % 64
     }

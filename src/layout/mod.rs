@@ -56,8 +56,8 @@ pub(crate) use handle::Handle;
 #[cfg(not(mmap_rpc_loom))]
 pub(crate) use {
     copy::copy_from_shared,
-    geometry::{Class, Geometry, GeometryError},
-    header::{HEADER_BYTES, Header, HeaderError},
-    offset::{Offset, RawOffset, SlotBounds},
+    geometry::{Class, Geometry, PAGE},
+    header::{HEADER_BYTES, Header},
+    offset::{RawOffset, SlotBounds},
     view::{RegionView, read_header},
 };

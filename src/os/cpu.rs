@@ -1,15 +1,10 @@
-//! Which CPU runs us, and how many there are.
+//! Which processor runs us.
 
 /// The CPU this thread runs on right now. A hint: the thread may have moved before the caller looks at it.
 ///
 /// Costs no system call on the common architectures (vDSO).
 pub(crate) fn current_cpu() -> u32 {
     rustix::thread::sched_getcpu() as u32
-}
-
-/// How many CPUs this process may use, at least 1. Knows affinity masks and cgroup quotas.
-pub(crate) fn available_cpus() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 #[cfg(test)]
@@ -28,7 +23,6 @@ mod tests {
                 one.set(cpu);
                 sched_setaffinity(None, &one).unwrap();
                 assert_eq!(current_cpu() as usize, cpu);
-                assert_eq!(available_cpus(), 1);
             }
         })
         .join()

@@ -18,6 +18,7 @@ pub struct Credentials {
 }
 
 /// This process, as a peer would see it.
+#[cfg(test)]
 pub(crate) fn own_credentials() -> Credentials {
     Credentials { pid: std::process::id(), uid: effective_uid(), gid: rustix::process::getegid().as_raw() }
 }

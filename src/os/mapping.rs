@@ -67,6 +67,7 @@ impl Mapping {
     }
 
     /// Whether this side may write.
+    #[cfg(test)]
     pub(crate) fn is_writable(&self) -> bool {
         self.writable
     }

@@ -16,16 +16,18 @@ mod memfd;
 mod poller;
 mod socket;
 
-pub(crate) use cpu::{available_cpus, current_cpu};
+pub(crate) use cpu::current_cpu;
 pub use credentials::Credentials;
-pub(crate) use credentials::{effective_uid, own_credentials};
+pub(crate) use credentials::effective_uid;
+#[cfg(test)]
+pub(crate) use credentials::own_credentials;
 pub(crate) use doorbell::Doorbell;
 pub(crate) use fork::ForkMark;
 pub(crate) use listener::Listener;
 pub(crate) use mapping::Mapping;
-pub(crate) use memfd::{AdmitError, admit_sealed, create_sealed};
+pub(crate) use memfd::{admit_sealed, create_sealed};
 pub(crate) use poller::{Event, Interest, Poller};
-pub(crate) use socket::{MAX_FDS, RecvError, Socket};
+pub(crate) use socket::{RecvError, Socket};
 
 /// Tests that fork, against tests that watch a descriptor close: for a moment a forked child holds copies of
 /// every descriptor of the test program, and an end of stream or a refused connection comes late.

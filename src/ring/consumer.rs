@@ -8,7 +8,7 @@
 
 use super::record::Record;
 use super::{cell_of, seq_of};
-use crate::layout::words::ConsumerView;
+use crate::layout::words::{ConsumerView, EntryCell};
 use crate::sync::{Ordering, fence};
 
 /// The consuming half of one ring.
@@ -18,6 +18,22 @@ pub(crate) struct Consumer {
     head: u64,
     /// What our `rx_head` says; never above `head`, and behind it by less than a quarter of the ring.
     published: u64,
+}
+
+/// The place of the entry that comes next.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Next<'a> {
+    cell: &'a EntryCell,
+    seq: u32,
+}
+
+impl Next<'_> {
+    /// Whether the entry has come.
+    #[inline(always)]
+    pub(crate) fn is_there(self) -> bool {
+        // Relaxed: nothing is read on the strength of it; `pop` loads `seq` again and fences.
+        self.cell.seq.load(Ordering::Relaxed) == self.seq
+    }
 }
 
 /// An entry that was popped.
@@ -45,8 +61,13 @@ impl Consumer {
     /// Whether the next entry is there: what a spinning or parking thread looks at.
     #[inline]
     pub(crate) fn is_ready(&self, view: ConsumerView<'_>) -> bool {
-        // Relaxed: nothing is read on the strength of it; `pop` loads `seq` again and fences.
-        cell_of(view.entries, self.head).seq.load(Ordering::Relaxed) == seq_of(self.head)
+        self.next(view).is_there()
+    }
+
+    /// The next entry's place, to be looked at again and again.
+    #[inline]
+    pub(crate) fn next<'a>(&self, view: ConsumerView<'a>) -> Next<'a> {
+        Next { cell: cell_of(view.entries, self.head), seq: seq_of(self.head) }
     }
 
     /// Copies the next entry out, once, and advances; `None` if it is not there yet.
@@ -89,6 +110,7 @@ impl Consumer {
     }
 
     /// The next position to be read: how many entries have been popped.
+    #[cfg(any(test, mmap_rpc_loom))]
     pub(crate) fn position(&self) -> u64 {
         self.head
     }

@@ -135,6 +135,7 @@ impl Entry {
     }
 
     /// Nothing.
+    #[cfg(test)]
     pub(crate) fn nop() -> Self {
         Self::blank(Kind::Nop, 0, 0, 0)
     }

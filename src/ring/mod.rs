@@ -62,15 +62,15 @@ pub(crate) mod record;
 #[cfg(all(test, not(mmap_rpc_loom)))]
 mod tests;
 
-pub(crate) use consumer::{Consumer, Popped};
+pub(crate) use consumer::{Consumer, Next};
 #[cfg(not(mmap_rpc_loom))]
 pub(crate) use entry::{Body, Descriptor, Entry, INLINE_BYTES, Kind};
 pub(crate) use heap::HeapRing;
 pub(crate) use park::{Kicker, Sleeper};
-pub(crate) use producer::{Producer, Reservation, ReserveError};
+pub(crate) use producer::{Producer, ReserveError};
 pub(crate) use record::Record;
 #[cfg(not(mmap_rpc_loom))]
-pub(crate) use spin::{AdaptiveSpin, SPIN_BUDGET, UNKNOWN_CPU, spin_until};
+pub(crate) use spin::{AdaptiveSpin, SPIN_BUDGET, UNKNOWN_CPU, glance, spin_until};
 
 use crate::layout::words::EntryCell;
 

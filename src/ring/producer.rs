@@ -83,12 +83,14 @@ impl Producer {
 
     /// Whether a position could be taken now; others may be quicker. What a thread asks after it has armed
     /// `want_space` and before it sleeps.
+    #[cfg(any(test, mmap_rpc_loom))]
     pub(crate) fn has_room(&self, view: ProducerView<'_>) -> Result<bool, Violation> {
         let (head, tail) = self.refresh(view)?;
         Ok(fits(tail, head, view.entries.len() as u64))
     }
 
     /// The next position to be taken: how many have been taken so far.
+    #[cfg(any(test, mmap_rpc_loom))]
     pub(crate) fn position(&self) -> u64 {
         // Relaxed: a number to look at; nothing is read on the strength of it.
         self.tail.load(Ordering::Relaxed)
@@ -138,6 +140,7 @@ pub(crate) struct Reservation<'a> {
 
 impl Reservation<'_> {
     /// Which position it is.
+    #[cfg(any(test, mmap_rpc_loom))]
     pub(crate) fn position(&self) -> u64 {
         self.position
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::connection::{CloseReason, Event, Link, Polled, Session, SocketState, read_control};
 use crate::error::Violation;
 use crate::os::current_cpu;
-use crate::ring::UNKNOWN_CPU;
+use crate::ring::{Next, UNKNOWN_CPU};
 use crate::rpc::Status;
 use crate::server::exchange::Exchange;
 use crate::server::peer::Peer;
@@ -63,6 +63,12 @@ impl Connection {
     #[inline]
     pub(super) fn is_ready(&self) -> bool {
         self.session.is_ready(&self.peer.link)
+    }
+
+    /// The place of the next request.
+    #[inline]
+    pub(super) fn next(&self) -> Next<'_> {
+        self.session.next(&self.peer.link)
     }
 
     /// Tells the client which processor serves it, and returns the client's own.

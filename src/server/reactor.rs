@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use crate::connection::{CloseReason, Config};
 use crate::os::{Event, Interest, Listener, Poller, Socket};
-use crate::ring::{AdaptiveSpin, SPIN_BUDGET, spin_until};
+use crate::ring::{AdaptiveSpin, SPIN_BUDGET, glance, spin_until};
 use crate::server::connection::{Connection, Turn};
 use crate::server::handshake::{Handshake, Step};
 use crate::server::pool::Dispatch;
@@ -179,34 +179,56 @@ impl Reactor {
         worked
     }
 
-    /// Spins over the active rings; true if something came.
+    /// Looks at the active rings for a while; true if something came.
     fn spin(&mut self) -> bool {
         self.spun = false;
-        let at = if self.active.contains(&self.recent) { Some(&self.recent) } else { self.active.first() };
-        let Some(&index) = at else {
+        if self.spin.is_hot() && self.watch(None) {
+            self.spin.succeeded();
+            return true;
+        }
+        let Some((own_cpu, peer_cpu)) = self.exchange_cpus() else {
             return false;
         };
-        let (mut own_cpu, mut peer_cpu) = (0, 0);
-        for &each in &self.active {
-            if let Some(Place::Open(connection)) = &mut self.places[each] {
-                let cpus = connection.exchange_cpu();
-                if each == index {
-                    (own_cpu, peer_cpu) = cpus;
-                }
-            }
-        }
         if !self.spin.should_spin(own_cpu, peer_cpu) {
             return false;
         }
         self.spun = true;
-        let (active, places) = (&self.active, &self.places);
-        let came = spin_until(self.spin.budget(), || {
-            active.iter().any(|&index| matches!(&places[index], Some(Place::Open(each)) if each.is_ready()))
-        });
+        let came = self.watch(Some(self.spin.budget()));
         if came {
             self.spin.succeeded();
         }
         came
+    }
+
+    /// Looks whether any active ring has an entry: so long, or for a glance.
+    fn watch(&self, budget: Option<Duration>) -> bool {
+        let rings = self.active.iter().filter_map(|&index| match &self.places[index] {
+            Some(Place::Open(connection)) => Some(connection),
+            _ => None,
+        });
+        match &self.active[..] {
+            // The ordinary case, at full speed.
+            [_] => rings.clone().next().is_some_and(|only| {
+                let next = only.next();
+                look(budget, || next.is_there())
+            }),
+            _ => look(budget, || rings.clone().any(|connection| connection.is_ready())),
+        }
+    }
+
+    /// Tells all active clients which processor serves them; returns that, and the processor of the client
+    /// that was served last. `None` if nobody is active.
+    fn exchange_cpus(&mut self) -> Option<(u32, u32)> {
+        let mut cpus = None;
+        for &index in &self.active {
+            if let Some(Place::Open(connection)) = &mut self.places[index] {
+                let exchanged = connection.exchange_cpu();
+                if cpus.is_none() || index == self.recent {
+                    cpus = Some(exchanged);
+                }
+            }
+        }
+        cpus
     }
 
     /// Arms everything and waits.
@@ -427,5 +449,14 @@ impl Reactor {
             Some(Place::Open(connection)) => Some(&**connection),
             _ => None,
         })
+    }
+}
+
+/// A spin of this length, or a glance.
+#[inline]
+fn look(budget: Option<Duration>, ready: impl FnMut() -> bool) -> bool {
+    match budget {
+        Some(budget) => spin_until(budget, ready),
+        None => glance(ready),
     }
 }

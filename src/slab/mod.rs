@@ -71,6 +71,6 @@ mod returns;
 #[cfg(all(test, not(mmap_rpc_loom)))]
 mod tests;
 
-pub(crate) use allocator::{Batch, Claim, Counts, Slab};
-pub(crate) use classes::{MAX_CLASS_SIZE, MAX_CLASSES};
+pub(crate) use allocator::{Claim, Slab};
+pub(crate) use classes::MAX_CLASS_SIZE;
 pub(crate) use returns::{Harvest, give_back};

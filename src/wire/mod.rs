@@ -16,9 +16,8 @@ mod message_tests;
 #[cfg(test)]
 mod netstring_tests;
 
-pub(crate) use check::{MAX_CONNECTION_ID, MAX_ERROR_TEXT, MAX_METHOD_NAME, PAGE};
+pub(crate) use check::{MAX_CONNECTION_ID, MAX_ERROR_TEXT};
 pub(crate) use message::{
-    ConnectRequest, ConnectResponse, Disconnect, Limits, Message, MessageError, RpcRequest, RpcResponse,
-    SegmentAdded, Span, VersionRange,
+    ConnectRequest, ConnectResponse, Disconnect, Limits, Message, SegmentAdded, VersionRange,
 };
-pub(crate) use netstring::{Decoder, MAX_BODY, NetstringError};
+pub(crate) use netstring::Decoder;
