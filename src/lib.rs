@@ -1,4 +1,92 @@
 //! RPC between processes of one machine, through shared memory.
+//!
+//! A `.proto` service becomes a typed client and server. Messages travel through memory that both processes
+//! have mapped, a Unix socket carries only the handshake, wake-ups and the news of a peer's death. Neither side
+//! trusts the other: each writes its own memory only, and checks on a private copy whatever the other wrote.
+//!
+//! # A service
+//!
+//! With the stubs that `mmap-rpc-build` generates from a `.proto` file (see `examples/cache` for a whole project):
+//!
+//! ```ignore
+//! mmap_rpc::include_proto!("cache");
+//!
+//! struct Store(Mutex<HashMap<String, Bytes>>);
+//!
+//! impl BlockingCache for Store {
+//!     fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
+//!         let value = self.0.lock().unwrap().get(&request.get_ref().key).cloned();
+//!         let value = value.ok_or_else(|| Status::not_found("no such key"))?;
+//!         Ok(Response::new(GetResponse { value, found: true }))
+//!     }
+//! }
+//!
+//! // One process:
+//! Server::builder().service(CacheServer::new(store)).bind("/run/cache.sock")?.run()?;
+//! // Another one:
+//! let client = CacheClient::connect("/run/cache.sock")?;
+//! let reply = client.get(GetRequest { key: "a".into() }).timeout(Duration::from_millis(5)).wait()?;
+//! ```
+//!
+//! # Plain bytes
+//!
+//! Methods of plain bytes need no `.proto`, and can be filled and read without a copy:
+//!
+//! ```
+//! use mmap_rpc::{Channel, Server};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let directory = tempfile::tempdir()?;
+//! # let path = directory.path().join("socket");
+//! let server = Server::builder()
+//!     .raw("/demo.Text/Reverse", |request, reply| {
+//!         let text = request.into_inner();
+//!         let mut answer = reply.loan(text.len())?; // the memory that the answer travels in
+//!         text.copy_to_slice(0, &mut answer);
+//!         answer.reverse();
+//!         Ok(answer.into())
+//!     })
+//!     .bind(&path)?;
+//! let stop = server.shutdown_handle();
+//! let serving = std::thread::spawn(move || server.run());
+//!
+//! let channel = Channel::connect(&path)?;
+//! let reverse = channel.method("/demo.Text/Reverse");
+//! let reply = channel.raw(&reverse, b"stressed").wait()?;
+//! assert_eq!(reply.to_vec(), b"desserts");
+//!
+//! stop.shutdown();
+//! serving.join().unwrap()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What to expect
+//!
+//! - A call fails with a [`Status`] that has one of gRPC's codes. A dead server is [`Code::Unavailable`], at
+//!   once; a deadline ends a call on both sides; a limit that is too small is named.
+//! - Waiting threads spin for some 50 µs, then sleep. An idle connection uses no processor time on either side.
+//! - A received message is decoded from a private copy, made once; its `bytes` fields share that copy.
+//! - Linux on little-endian 64-bit machines, both processes of one user.
+//!
+//! # The house
+//!
+//! Imports go down only:
+//!
+//! ```text
+//!  client · server         typed calls, drivers, reactors
+//!  raw                     loans and payloads of plain bytes
+//!  connection              handshake, session: the only layer that sees both planes
+//!  rpc                     status, request and response, private copies
+//!  wire │ ring · slab      control messages │ data structures over shared words
+//!  layout                  the bytes of a region; the one cast from mapped bytes to words
+//!  os                      memfds and seals, mappings, sockets with descriptors, doorbells, epoll
+//!  sync · error            atomics and parking (or loom's), what a peer can do wrong
+//! ```
+//!
+//! The words: a *region* is all memory that one side may write for a connection; it has a base *segment* with a
+//! *ring* of *entries* and *slabs* of equal-sized *slots*, and further segments on demand. A *loan* is a claimed
+//! slot that its writer fills, a *payload* a received message; a *doorbell* wakes a parked peer.
 
 mod client;
 mod connection;

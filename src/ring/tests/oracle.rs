@@ -12,6 +12,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::error::Violation;
+use crate::ring::producer::Reservation;
 
 #[derive(Debug, Clone)]
 enum Step {
