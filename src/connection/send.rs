@@ -130,15 +130,6 @@ pub(crate) struct Prepared<L: Deref<Target = Link>> {
 }
 
 impl<L: Deref<Target = Link>> Prepared<L> {
-    /// A payload of at most [`INLINE_BYTES`] that `fill` writes.
-    #[inline]
-    pub(crate) fn inline(head: Head, len: usize, fill: impl FnOnce(&mut [u8])) -> Self {
-        let mut entry = head.inline();
-        fill(&mut entry.inline_mut()[..len]);
-        entry.set_inline_length(len);
-        Self { entry, slot: None }
-    }
-
     /// A payload that lies in the first `len` bytes of a slot.
     pub(crate) fn in_slot(head: Head, slot: Slot<L>, len: u64) -> Self {
         Self { entry: head.slot(slot.descriptor(len)), slot: Some(slot) }
@@ -175,18 +166,24 @@ pub(crate) fn prepare<'a, M: Message>(
 ) -> Result<Prepared<&'a Link>, SendFailure> {
     let len = message.encoded_len();
     if len <= INLINE_BYTES {
-        return Ok(Prepared::inline(head, len, |bytes| encode(message, bytes)));
+        let mut entry = head.inline();
+        encode(message, &mut entry.inline_mut()[..len])?;
+        entry.set_inline_length(len);
+        return Ok(Prepared { entry, slot: None });
     }
     let mut slot = Slot::claim(link, len as u64)?;
-    encode(message, slot.bytes_mut(len));
+    encode(message, slot.bytes_mut(len))?;
     Ok(Prepared::in_slot(head, slot, len as u64))
 }
 
+/// Fills all of `bytes`, which are as many as `encoded_len` promised.
 #[inline]
-fn encode<M: Message>(message: &M, mut bytes: &mut [u8]) {
-    message.encode(&mut bytes).expect("the buffer is as long as encoded_len said");
-    // A message whose `encoded_len` promises more than it writes would leak what lay in the slot before.
-    bytes.fill(0);
+fn encode<M: Message>(message: &M, mut bytes: &mut [u8]) -> Result<(), SendFailure> {
+    match message.encode(&mut bytes) {
+        Ok(()) if bytes.is_empty() => Ok(()),
+        // Only a hand-written message can do this. What it left unwritten is not for the peer to see.
+        _ => Err(SendFailure::Failed(Status::internal("the message's encoded_len() is not what it encodes to"))),
+    }
 }
 
 /// Copies bytes to where they will travel, as [`prepare`] does with a message.
@@ -196,7 +193,10 @@ pub(crate) fn prepare_bytes<L: Deref<Target = Link>>(
     payload: &[u8],
 ) -> Result<Prepared<L>, SendFailure> {
     if payload.len() <= INLINE_BYTES {
-        return Ok(Prepared::inline(head, payload.len(), |bytes| bytes.copy_from_slice(payload)));
+        let mut entry = head.inline();
+        entry.inline_mut()[..payload.len()].copy_from_slice(payload);
+        entry.set_inline_length(payload.len());
+        return Ok(Prepared { entry, slot: None });
     }
     let mut slot = Slot::claim(link, payload.len() as u64)?;
     slot.bytes_mut(payload.len()).copy_from_slice(payload);
