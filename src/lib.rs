@@ -1,12 +1,14 @@
 //! RPC between processes of one machine, through shared memory.
 //!
 //! A `.proto` service becomes a typed client and server. Messages travel through memory that both processes
-//! have mapped, a Unix socket carries only the handshake, wake-ups and the news of a peer's death. Neither side
-//! trusts the other: each writes its own memory only, and checks on a private copy whatever the other wrote.
+//! have mapped, a Unix socket carries only the handshake, wake-ups and the news of a peer's death. Neither
+//! side trusts the other: each writes its own memory only, and checks on a private copy whatever the other
+//! wrote.
 //!
 //! # A service
 //!
-//! With the stubs that `mmap-rpc-build` generates from a `.proto` file (see `examples/cache` for a whole project):
+//! With the stubs that `mmap-rpc-build` generates from a `.proto` file (see `examples/cache` for a whole
+//! project):
 //!
 //! ```ignore
 //! mmap_rpc::include_proto!("cache");
@@ -65,7 +67,8 @@
 //!
 //! - A call fails with a [`Status`] that has one of gRPC's codes. A dead server is [`Code::Unavailable`], at
 //!   once; a deadline ends a call on both sides; a limit that is too small is named.
-//! - Waiting threads spin for some 50 µs, then sleep. An idle connection uses no processor time on either side.
+//! - Waiting threads spin for some 50 µs, then sleep. An idle connection uses no processor time on either
+//!   side.
 //! - A received message is decoded from a private copy, made once; its `bytes` fields share that copy.
 //! - Linux on little-endian 64-bit machines, both processes of one user.
 //!
@@ -84,9 +87,9 @@
 //!  sync · error            atomics and parking (or loom's), what a peer can do wrong
 //! ```
 //!
-//! The words: a *region* is all memory that one side may write for a connection; it has a base *segment* with a
-//! *ring* of *entries* and *slabs* of equal-sized *slots*, and further segments on demand. A *loan* is a claimed
-//! slot that its writer fills, a *payload* a received message; a *doorbell* wakes a parked peer.
+//! The words: a *region* is all memory that one side may write for a connection; it has a base *segment* with
+//! a *ring* of *entries* and *slabs* of equal-sized *slots*, and further segments on demand. A *loan* is a
+//! claimed slot that its writer fills, a *payload* a received message; a *doorbell* wakes a parked peer.
 
 mod client;
 mod connection;

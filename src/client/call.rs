@@ -27,7 +27,8 @@ impl<'a, Req: Message, Resp: Message + Default> Call<'a, Req, Resp> {
         Self { core, method, request, timeout: None, reply: PhantomData }
     }
 
-    /// How long the call may take, from sending it to having its reply. Without a timeout it may take for ever.
+    /// How long the call may take, from sending it to having its reply. Without a timeout it may take for
+    /// ever.
     ///
     /// The server learns it too, and stops on its own.
     pub fn timeout(mut self, timeout: Duration) -> Self {

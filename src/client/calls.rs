@@ -1,4 +1,5 @@
-//! The calls in flight: one cell each, from before the request is sent until its one terminal entry is popped.
+//! The calls in flight: one cell each, from before the request is sent until its one terminal entry is
+//! popped.
 //!
 //! ```text
 //!          claim            deliver               take

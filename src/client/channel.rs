@@ -19,12 +19,12 @@ use crate::rpc::{Request, Status};
 
 /// A connection to a server. Clones share it; it closes when the last of them is dropped.
 ///
-/// Any number of threads may call at once. A channel has no thread of its own: while calls are waited for, one
-/// of the waiting threads receives for all of them, and a channel that nobody waits on costs nothing.
+/// Any number of threads may call at once. A channel has no thread of its own: while calls are waited for,
+/// one of the waiting threads receives for all of them, and a channel that nobody waits on costs nothing.
 ///
 /// A channel that lost its server stays closed, and its calls return
-/// [`Code::Unavailable`](crate::Code::Unavailable): connect again. The same holds in a process that was forked
-/// from the one that connected.
+/// [`Code::Unavailable`](crate::Code::Unavailable): connect again. The same holds in a process that was
+/// forked from the one that connected.
 #[derive(Clone)]
 pub struct Channel {
     core: Arc<Core>,
@@ -85,7 +85,8 @@ impl Channel {
 
     /// Whether the connection is known to be closed; it never opens again.
     ///
-    /// Nobody watches a connection that nobody waits on, so a server's death shows here only after a call met it.
+    /// Nobody watches a connection that nobody waits on, so a server's death shows here only after a call met
+    /// it.
     pub fn is_closed(&self) -> bool {
         self.core.link.is_closed()
     }
@@ -120,7 +121,8 @@ impl ChannelBuilder {
         self
     }
 
-    /// Most calls that wait for their reply at one time, 1 to 65,536; 1,024 unless set. One more fails at once.
+    /// Most calls that wait for their reply at one time, 1 to 65,536; 1,024 unless set. One more fails at
+    /// once.
     pub fn max_in_flight(mut self, calls: u32) -> Self {
         self.config.limits.max_in_flight = calls.clamp(1, MAX_IN_FLIGHT);
         self

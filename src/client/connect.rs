@@ -26,10 +26,10 @@ const BACKLOG_PAUSE: Duration = Duration::from_millis(1);
 #[non_exhaustive]
 pub enum ConnectError {
     /// Nobody can be reached at the path.
-    #[error("{source}; is the server running, and is this the path that it was bound to?")]
+    #[error("{error}; is the server running, and is this the path that it was bound to?")]
     Unreachable {
         /// What the operating system says, with the path.
-        source: io::Error,
+        error: io::Error,
     },
     /// The server did not answer in time.
     #[error(
@@ -39,7 +39,8 @@ pub enum ConnectError {
     Timeout {
         /// The socket's path.
         path: PathBuf,
-        /// The time that was allowed: [`ChannelBuilder::connect_timeout`](crate::ChannelBuilder::connect_timeout).
+        /// The time that was allowed:
+        /// [`ChannelBuilder::connect_timeout`](crate::ChannelBuilder::connect_timeout).
         after: Duration,
     },
     /// The server refused, or is not somebody to talk to.
@@ -60,7 +61,13 @@ pub enum ConnectError {
     },
     /// This process lacks memory or descriptors.
     #[error("cannot set up a connection: {0}; see ulimit -n and ulimit -v")]
-    Os(#[from] io::Error),
+    Os(io::Error),
+}
+
+impl From<io::Error> for ConnectError {
+    fn from(error: io::Error) -> Self {
+        Self::Os(error)
+    }
 }
 
 /// A connection that is being made.
@@ -114,7 +121,7 @@ impl Attempt<'_> {
                     self.time_left()?;
                     thread::sleep(BACKLOG_PAUSE);
                 }
-                Err(source) => return Err(ConnectError::Unreachable { source }),
+                Err(error) => return Err(ConnectError::Unreachable { error }),
             }
         }
     }
@@ -197,7 +204,11 @@ impl<'a> Exchange<'a> {
             }
             match self.socket.recv(&mut buffer, &mut descriptors) {
                 Ok(0) => return Err(attempt.hung_up()),
-                Ok(count) => self.frames.feed(&buffer[..count], &mut descriptors),
+                Ok(count) => {
+                    self.frames.feed(&buffer[..count], &mut descriptors);
+                    // A server that never stops sending must not outlast the deadline.
+                    attempt.time_left()?;
+                }
                 Err(RecvError::WouldBlock) => self.wait(attempt)?,
                 Err(RecvError::Truncated) => {
                     let check = RecvError::Truncated.to_string();

@@ -13,7 +13,7 @@ use crate::client::driver::{Driver, Stop};
 use crate::client::lead::Lead;
 use crate::client::method::Method;
 use crate::client::space::SpaceWaiters;
-use crate::connection::{Event, Head, Link, Prepared, SendFailure, Slot};
+use crate::connection::{Event, Head, Link, Prepared, Received, SendFailure, Slot, call_index};
 use crate::error::Violation;
 use crate::raw::Loan;
 use crate::ring::Entry;
@@ -92,8 +92,25 @@ impl Core {
         self.check_open()?;
         method.check(self.id)?;
         // The index of the thread's own word: see `CallTable::claim`.
-        let ticket = self.calls.claim(0).ok_or_else(|| self.too_many())?;
+        let ticket = match self.calls.claim(0) {
+            Some(ticket) => ticket,
+            None => self.claim_after_reaping()?,
+        };
         Ok(Unsent { core: self, ticket })
+    }
+
+    /// A cell when all seem to be in flight. Calls that were given up hold theirs until somebody takes their
+    /// replies out of the ring, and if nobody waits for a call then nobody does, except here.
+    #[cold]
+    fn claim_after_reaping(&self) -> Result<Ticket, Status> {
+        let mut ticket = None;
+        if let Some(mut leader) = self.lead.try_lead_directly() {
+            leader.reap(self, || {
+                ticket = self.calls.claim(0);
+                ticket.is_some()
+            });
+        }
+        ticket.ok_or_else(|| self.too_many())
     }
 
     /// Whether requests may be sent now.
@@ -189,7 +206,7 @@ impl Core {
             Err(SendFailure::Failed(status)) => return Err(status),
             Err(SendFailure::Wait) => {
                 // Whoever waits needs a cell to be woken at.
-                let ticket = self.calls.claim(0).ok_or_else(|| self.too_many())?;
+                let ticket = self.calls.claim(0).map_or_else(|| self.claim_after_reaping(), Ok)?;
                 let unsent = Unsent { core: self, ticket };
                 self.wait_for_space(unsent.ticket, None, claim)?
             }
@@ -233,6 +250,7 @@ impl Core {
     pub(crate) fn deliver(&self, event: Event, own: usize) -> Result<bool, Violation> {
         match event {
             Event::Reply { call_id, code, payload } => {
+                let payload = self.keepable(call_index(call_id), own, payload);
                 match self.calls.deliver(call_id, Reply { code, payload })? {
                     Delivered::To(index) if index == own => return Ok(true),
                     Delivered::To(index) => self.lead.wake(index),
@@ -243,6 +261,15 @@ impl Core {
             Event::Request { .. } | Event::Cancel { .. } => unreachable!("the session admits by role"),
         }
         Ok(false)
+    }
+
+    /// What to keep of a reply until its caller takes it. A caller who waits takes it at once, from where it
+    /// lies. For one who does not, the slot is returned first: the server may need it to answer the very call
+    /// that this thread waits for.
+    #[inline]
+    fn keepable(&self, index: usize, own: usize, payload: Received) -> Received {
+        let waited_for = index == own || index >= self.calls.capacity() || self.lead.is_waiting(index);
+        if waited_for { payload } else { payload.without_slot() }
     }
 
     /// Wakes everybody who waits for space.

@@ -26,6 +26,9 @@ const BELL: u64 = 1;
 /// Entries that one turn hands out at most before it looks whether its own caller is served.
 const TURN: usize = 256;
 
+/// The cell of a leader that waits for none.
+const NO_CELL: usize = usize::MAX;
+
 /// Why a leader stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stop {
@@ -67,8 +70,8 @@ impl Driver {
         })
     }
 
-    /// Drives the connection until `done` says so, the deadline passes, or the connection closes. `own` is the
-    /// leading caller's cell.
+    /// Drives the connection until `done` says so, the deadline passes, or the connection closes. `own` is
+    /// the leading caller's cell.
     pub(crate) fn drive(
         &mut self,
         core: &Core,
@@ -89,6 +92,10 @@ impl Driver {
             }
             if self.unread {
                 self.read_socket(core, own);
+                // A server that never stops sending must not outlast the deadline.
+                if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                    return Stop::Deadline;
+                }
                 continue;
             }
             if core.link.space.any() && self.offer_space(core) {
@@ -101,12 +108,23 @@ impl Driver {
         }
     }
 
+    /// Hands out what has come, until `done` says so or nothing more can have: never waits.
+    pub(crate) fn reap(&mut self, core: &Core, mut done: impl FnMut() -> bool) {
+        for _ in 0..core.calls.capacity().div_ceil(TURN) {
+            self.turn(core, NO_CELL);
+            if done() || core.link.is_closed() {
+                return;
+            }
+        }
+    }
+
     /// Hands out what the ring holds, up to a turn's worth.
     #[inline]
     fn turn(&mut self, core: &Core, own: usize) {
         for _ in 0..TURN {
             match self.session.poll(&core.link) {
                 Ok(Polled::Empty) => return,
+                Ok(Polled::Nothing) => {}
                 Ok(Polled::Event(event)) => match core.deliver(event, own) {
                     // Alone, a caller does not look at the next entry: that would only pull its cache line
                     // away from the server, which is about to write it.
@@ -239,6 +257,7 @@ impl Driver {
                     }
                 }
                 Ok(Polled::ReadSocket) => self.session.on_dry(),
+                Ok(Polled::Nothing) => {}
                 Ok(Polled::Empty) => return,
                 Err(violation) => return drop(core.link.violated(violation)),
             }

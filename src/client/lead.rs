@@ -34,7 +34,7 @@
 //!    - Y is about to leave (its reply came, its deadline passed, its thread unwinds): it had not left before
 //!      R, or R would have seen its bit cleared. So it leaves after R, finds the lead free and W counted, and
 //!      wakes someone in its turn. Those who can leave grow fewer each time.
-//!    - Y has set its bit and is not counted yet: it registers after R, and then tries for the lead or leaves.
+//!    - Y has set its bit and is not counted yet: it registers after R, and tries for the lead or leaves.
 //!
 //!    If the releaser sees no bit, then all it counted, W among them, are leaving: W is not parked.
 //!
@@ -55,7 +55,8 @@ const HELD: u32 = 1;
 /// One registered waiter in `state`; the count fills the bits above [`HELD`].
 const WAITER: u32 = 2;
 
-/// Exclusive right to drive a `T` (the receiving half of a channel), handed from caller thread to caller thread.
+/// Exclusive right to drive a `T` (the receiving half of a channel), handed from caller thread to caller
+/// thread.
 pub(crate) struct Lead<T> {
     /// [`HELD`], and [`WAITER`] times the number of registered waiters.
     state: AtomicU32,
@@ -127,6 +128,13 @@ impl<T> Lead<T> {
     pub(crate) fn is_led(&self) -> bool {
         // Relaxed: nobody concludes anything from it about other memory.
         self.state.load(Ordering::Relaxed) & HELD != 0
+    }
+
+    /// Whether waiter `index` is registered. A hint, for the leader: it may register or leave at any moment.
+    #[inline]
+    pub(crate) fn is_waiting(&self, index: usize) -> bool {
+        // Relaxed: nobody concludes anything from it about other memory.
+        self.waiting[index / 64].load(Ordering::Relaxed) & mask(index) != 0
     }
 
     /// Whether any thread waits to be served or to lead. A hint, for the leader.

@@ -23,7 +23,8 @@ impl<'a> RawCall<'a> {
         Self { core, method, body, timeout: None }
     }
 
-    /// How long the call may take, from sending it to having its reply. Without a timeout it may take for ever.
+    /// How long the call may take, from sending it to having its reply. Without a timeout it may take for
+    /// ever.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self

@@ -1,11 +1,14 @@
-//! Why a connection ended: set once, read by every call that fails because of it.
+//! How a connection ends, and why: set once, read by every call that fails because of it.
 
 use std::fmt;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::connection::link::Link;
+use crate::connection::send::SendFailure;
 use crate::error::Violation;
 use crate::rpc::Status;
+use crate::wire::{Disconnect, Message};
 
 /// The first reason a connection had to end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,5 +72,78 @@ impl Closed {
         let first = self.reason.set(reason).is_ok();
         self.flag.store(true, Ordering::Release);
         first
+    }
+}
+
+impl Link {
+    #[inline]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.is_set()
+    }
+
+    /// Whether it is closed because the peer broke the protocol: nothing more is believed.
+    pub(crate) fn broken(&self) -> bool {
+        self.closed.reason().is_some_and(CloseReason::is_violation)
+    }
+
+    /// What calls on a closed connection return.
+    #[cold]
+    pub(crate) fn closed_status(&self) -> Status {
+        match self.closed.reason() {
+            Some(reason) => reason.status(),
+            None => CloseReason::Local.status(),
+        }
+    }
+
+    #[cold]
+    pub(super) fn closed_failure(&self) -> SendFailure {
+        SendFailure::Failed(self.closed_status())
+    }
+
+    /// Closes because the peer broke the protocol, and says which check it failed.
+    #[cold]
+    pub(crate) fn violated(&self, violation: Violation) -> SendFailure {
+        self.close(CloseReason::Violation(violation));
+        self.closed_failure()
+    }
+
+    /// Ends the connection: later sends fail, the peer sees the socket hang up. The first reason stays.
+    #[cold]
+    pub(crate) fn close(&self, reason: CloseReason) {
+        let (farewell, is_violation, why) =
+            (reason == CloseReason::Local, reason.is_violation(), reason.to_string());
+        if !self.closed.set(reason) {
+            return;
+        }
+        let (connection, peer_pid) = (&self.connection_id, self.credentials.pid);
+        if is_violation {
+            tracing::warn!(%connection, peer_pid, why, "connection closed");
+        } else {
+            tracing::debug!(%connection, peer_pid, why, "connection closed");
+        }
+        // Relaxed: the peer's driver, parked or not, learns the end from the socket; this spares it a wait.
+        self.own_control().closed.0.store(1, Ordering::Relaxed);
+        if farewell {
+            // A courtesy: the hang-up that follows says the same.
+            let _ = self.post(&Message::Disconnect(Disconnect { connection_id: self.connection_id.clone() }));
+        }
+        self.socket.shutdown();
+        // Our own driver may be parked.
+        self.nudge();
+    }
+
+    /// Whether the peer has said that it is through with this connection. A hint; the socket says so too.
+    pub(crate) fn peer_has_closed(&self) -> bool {
+        // Relaxed: nothing is read on the strength of it.
+        self.peer_control().closed.0.load(Ordering::Relaxed) != 0
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        // A child that drops its inherited handle must not end its parent's connection.
+        if self.is_same_process() {
+            self.close(CloseReason::Local);
+        }
     }
 }

@@ -8,8 +8,9 @@ use crate::connection::session::Session;
 use crate::error::Violation;
 use crate::os::RecvError;
 
-/// Bytes that one turn reads at most, so that a peer that floods its socket holds up nobody else.
-const BYTES_PER_TURN: usize = 256 * 1024;
+/// Bytes that one turn reads at most, so that a peer that floods its socket holds up nobody else: room for
+/// hundreds of the messages that an honest peer sends, and for thousands of doorbells.
+const BYTES_PER_TURN: usize = 16 * 1024;
 
 /// How a turn at the socket ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +33,12 @@ pub(crate) fn read_control(session: &mut Session, link: &Link) -> Result<SocketS
             Ok(0) => return Ok(SocketState::HungUp),
             Ok(count) => {
                 total += count;
+                let announced = !descriptors.is_empty();
                 freed_space |= session.on_bytes(link, &buffer[..count], &mut descriptors)?;
+                // Mapping a segment can take milliseconds: one of them is a turn's worth as well.
+                if announced {
+                    break;
+                }
             }
             Err(RecvError::WouldBlock) => {
                 session.on_dry();

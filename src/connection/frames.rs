@@ -21,7 +21,8 @@ impl Frames {
         Self { decoder: Decoder::new(), descriptors: VecDeque::new() }
     }
 
-    /// Takes in what one read delivered. Call [`next`](Self::next) until it returns `None` before the next read.
+    /// Takes in what one read delivered. Call [`next`](Self::next) until it returns `None` before the next
+    /// read.
     pub(crate) fn feed(&mut self, bytes: &[u8], descriptors: &mut Vec<OwnedFd>) {
         self.decoder.feed(bytes);
         self.descriptors.extend(descriptors.drain(..));

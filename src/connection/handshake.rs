@@ -32,7 +32,11 @@ pub(crate) enum HandshakeError {
     #[error("{0}")]
     Refused(String),
     /// The peer said so.
-    #[error("the server refused: {error} (it speaks protocol versions {min} to {max})")]
+    #[error(
+        "the server refused: {error} (it speaks protocol versions {min} to {max}, this client {} to {})",
+        VERSIONS.0,
+        VERSIONS.1
+    )]
     RefusedByPeer { error: String, min: u32, max: u32 },
     #[error(transparent)]
     Violation(#[from] Violation),
@@ -234,7 +238,7 @@ pub(crate) fn check_methods(methods: &[String]) -> Result<(), String> {
         version: VERSIONS.1,
         features: u64::MAX,
         limits: Limits { max_message_size: u64::MAX, max_region_bytes: u64::MAX, max_in_flight: u32::MAX },
-        base_segment_bytes: u64::MAX & !4095,
+        base_segment_bytes: !4095,
         methods: methods.to_vec(),
     };
     Message::ConnectResponse(response).encode_frame(&mut Vec::new()).map_err(|error| {

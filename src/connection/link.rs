@@ -1,25 +1,28 @@
-//! What all threads of a connection share: both regions, the sending half, and the way it ends.
+//! What all threads of a connection share: both regions and the sending half.
+//!
+//! Its other sides have files of their own: how the region grows (`growth`), how control messages leave
+//! (`post`), and how it ends (`close`).
 //!
 //! The receiving half is [`Session`](crate::connection::Session): one thread at a time drives it.
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
-use crate::connection::close::{CloseReason, Closed};
-use crate::connection::outbox::{Outbox, Outgoing};
-use crate::connection::region::{NewSegment, NoGrowth, OwnRegion, Run};
+use crate::connection::close::Closed;
+use crate::connection::outbox::Outbox;
+use crate::connection::region::OwnRegion;
 use crate::connection::send::SendFailure;
 use crate::connection::space::SpaceNews;
 use crate::error::Violation;
 use crate::layout::words::{ConsumerView, Control, ProducerView, SlabView};
 use crate::layout::{Geometry, Handle, RegionView};
-use crate::os::{Credentials, Doorbell, ForkMark, Mapping, Socket, create_sealed};
+use crate::os::{Credentials, Doorbell, ForkMark, Mapping, Socket};
 use crate::ring::{Entry, Kicker, Producer, ReserveError};
 use crate::rpc::Status;
 use crate::slab::{self, Claim};
 use crate::sync::Ordering;
-use crate::wire::{Disconnect, Limits, Message, SegmentAdded};
+use crate::wire::Limits;
 
 /// The peer's base segment, mapped read-only.
 pub(crate) struct PeerBase {
@@ -65,17 +68,17 @@ pub(crate) struct Link {
     space_kicker: Kicker,
     peer_bell: Doorbell,
     own_bell: Doorbell,
-    socket: Socket,
-    outbox: Mutex<Outbox>,
+    pub(super) socket: Socket,
+    pub(super) outbox: Mutex<Outbox>,
     /// Who of this side waits for slots or ring room.
     pub(crate) space: SpaceNews,
-    closed: Closed,
+    pub(super) closed: Closed,
     limits: Limits,
     own_cap: u64,
     peer_cap: u64,
     methods: Vec<String>,
-    connection_id: String,
-    credentials: Credentials,
+    pub(super) connection_id: String,
+    pub(super) credentials: Credentials,
     /// The process that made the connection, and alone may use it.
     fork: ForkMark,
 }
@@ -190,6 +193,11 @@ impl Link {
         if let Some(claim) = slab.claim(view, len, hint) {
             return Ok(claim);
         }
+        // Before the region grows: the slots of all sizes, into one of which this message may spill.
+        self.harvest()?;
+        if let Some(claim) = slab.claim(view, len, hint) {
+            return Ok(claim);
+        }
         self.grow(len)?;
         slab.claim(view, len, hint).ok_or(SendFailure::Wait)
     }
@@ -230,7 +238,7 @@ impl Link {
     }
 
     /// After this side freed space: its driver passes the news on, if anybody waits for it.
-    fn freed_here(&self) {
+    pub(super) fn freed_here(&self) {
         if self.space.freed() {
             self.nudge();
         }
@@ -269,6 +277,12 @@ impl Link {
         self.own_bell.ring();
     }
 
+    /// What the peer is known to have read of our ring: moves when room comes free.
+    pub(crate) fn ring_read(&self) -> u64 {
+        // Relaxed: only ever compared with itself, to see that it moved.
+        self.peer_control().rx_head.0.load(Ordering::Relaxed)
+    }
+
     // ---- returning -----------------------------------------------------------------------------------
 
     /// Returns one of the peer's slots.
@@ -288,210 +302,6 @@ impl Link {
             self.peer_bell.ring();
         }
     }
-
-    // ---- growth and control --------------------------------------------------------------------------
-
-    /// Adds a segment for messages of `len` bytes. `Wait` means that others must give something back first.
-    #[cold]
-    fn grow(&self, len: u64) -> Result<(), SendFailure> {
-        let Some(run) = Run::for_message(len) else {
-            return Err(SendFailure::Failed(too_large(len, self.limits.max_message_size)));
-        };
-        let mut growth = self.own.lock_growth();
-        // While we waited for the lock another thread may have grown the region for the same reason.
-        if let Some(claim) = self.own.slab.claim(self.slab_view(), len, thread_ordinal()) {
-            self.own.slab.abort(self.slab_view(), claim.handle);
-            return Ok(());
-        }
-        let mut reserved = self.own.reserve(&mut growth, run, self.own_cap);
-        if let Err(NoGrowth::AtCap | NoGrowth::NoHandles) = reserved {
-            drop(growth);
-            self.retire_idle(run.bytes())?;
-            growth = self.own.lock_growth();
-            reserved = self.own.reserve(&mut growth, run, self.own_cap);
-        }
-        drop(growth);
-        let reserved = match reserved {
-            Ok(reserved) => reserved,
-            Err(NoGrowth::AtCap | NoGrowth::NoHandles | NoGrowth::Opening) => return Err(SendFailure::Wait),
-            Err(NoGrowth::TooLarge { needed }) => {
-                return Err(SendFailure::Failed(Status::resource_exhausted(format!(
-                    "a message of {len} bytes needs a region of {needed} bytes, the cap is {}; raise \
-                     max_region_bytes on both sides",
-                    self.own_cap
-                ))));
-            }
-        };
-        // No lock is held here: a large segment takes milliseconds.
-        let (fd, mapping) = create_sealed("mmap-rpc-segment", run.bytes()).map_err(|error| {
-            self.own.lock_growth().cancel(&reserved);
-            SendFailure::Failed(Status::resource_exhausted(format!(
-                "the region cannot grow by {} bytes: {error}",
-                run.bytes()
-            )))
-        })?;
-        let announcement = Message::SegmentAdded(SegmentAdded {
-            segment_id: reserved.id,
-            bytes: run.bytes(),
-            slot_size: run.slot_size,
-            slot_count: run.slot_count,
-            first_handle: reserved.words.start as u32 * 64,
-        });
-        let announces = Some(NewSegment { reserved, fd, mapping });
-        self.dispatch(Outgoing { bytes: encode(&announcement), announces })
-    }
-
-    /// Drops idle segments until `bytes` more fit, and tells the peer.
-    ///
-    /// The drops are queued before the growth lock is released: whoever uses the bytes that they free
-    /// announces its segment behind them, so the peer never counts both.
-    fn retire_idle(&self, bytes: u64) -> Result<(), SendFailure> {
-        // What was returned and not yet harvested would count as in use.
-        self.harvest()?;
-        let mut outbox = self.lock_outbox();
-        let mut growth = self.own.lock_growth();
-        for segment_id in self.own.retire(&mut growth, bytes, self.own_cap) {
-            let frame = encode(&Message::SegmentDropped { segment_id });
-            if !outbox.push(Outgoing { bytes: frame, announces: None }) {
-                drop((growth, outbox));
-                return Err(self.deaf());
-            }
-        }
-        drop(growth);
-        self.flush_locked(&mut outbox)
-    }
-
-    /// Sends a control message, or queues it until the socket has room.
-    pub(crate) fn post(&self, message: &Message) -> Result<(), SendFailure> {
-        self.dispatch(Outgoing { bytes: encode(message), announces: None })
-    }
-
-    fn dispatch(&self, frame: Outgoing) -> Result<(), SendFailure> {
-        let mut outbox = self.lock_outbox();
-        if !outbox.push(frame) {
-            drop(outbox);
-            return Err(self.deaf());
-        }
-        self.flush_locked(&mut outbox)
-    }
-
-    #[cold]
-    fn deaf(&self) -> SendFailure {
-        self.violated(Violation::Limit("the peer does not read its control messages".into()))
-    }
-
-    /// Writes queued control messages as far as the socket takes them. Drivers call it when it is writable.
-    pub(crate) fn flush(&self) -> Result<(), SendFailure> {
-        let mut outbox = self.lock_outbox();
-        if outbox.is_empty() { Ok(()) } else { self.flush_locked(&mut outbox) }
-    }
-
-    /// Lock order: the outbox before the growth.
-    fn lock_outbox(&self) -> MutexGuard<'_, Outbox> {
-        // A frame is queued or written by single statements: nothing is half done if one panics.
-        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn flush_locked(&self, outbox: &mut Outbox) -> Result<(), SendFailure> {
-        match outbox.flush(|bytes, descriptors| self.socket.send(bytes, descriptors)) {
-            Ok(announced) => {
-                if !announced.is_empty() {
-                    let mut growth = self.own.lock_growth();
-                    for segment in announced {
-                        self.own.open(&mut growth, segment);
-                    }
-                    drop(growth);
-                    self.freed_here();
-                }
-                Ok(())
-            }
-            // The peer has gone: the driver learns it from the socket, calls learn it here.
-            Err(error) => {
-                tracing::debug!(connection = %self.connection_id, %error, "control message not sent");
-                self.close(CloseReason::PeerGone);
-                Err(self.closed_failure())
-            }
-        }
-    }
-
-    // ---- the end -------------------------------------------------------------------------------------
-
-    #[inline]
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closed.is_set()
-    }
-
-    /// Whether it is closed because the peer broke the protocol: nothing more is believed.
-    pub(crate) fn broken(&self) -> bool {
-        self.closed.reason().is_some_and(CloseReason::is_violation)
-    }
-
-    /// What calls on a closed connection return.
-    #[cold]
-    pub(crate) fn closed_status(&self) -> Status {
-        match self.closed.reason() {
-            Some(reason) => reason.status(),
-            None => CloseReason::Local.status(),
-        }
-    }
-
-    #[cold]
-    fn closed_failure(&self) -> SendFailure {
-        SendFailure::Failed(self.closed_status())
-    }
-
-    /// Closes because the peer broke the protocol, and says which check it failed.
-    #[cold]
-    pub(crate) fn violated(&self, violation: Violation) -> SendFailure {
-        self.close(CloseReason::Violation(violation));
-        self.closed_failure()
-    }
-
-    /// Ends the connection: later sends fail, the peer sees the socket hang up. The first reason stays.
-    #[cold]
-    pub(crate) fn close(&self, reason: CloseReason) {
-        let (farewell, is_violation, why) =
-            (reason == CloseReason::Local, reason.is_violation(), reason.to_string());
-        if !self.closed.set(reason) {
-            return;
-        }
-        let (connection, peer_pid) = (&self.connection_id, self.credentials.pid);
-        if is_violation {
-            tracing::warn!(%connection, peer_pid, why, "connection closed");
-        } else {
-            tracing::debug!(%connection, peer_pid, why, "connection closed");
-        }
-        // Relaxed: the peer's driver, parked or not, learns the end from the socket; this spares it a wait.
-        self.own_control().closed.0.store(1, Ordering::Relaxed);
-        if farewell {
-            // A courtesy: the hang-up that follows says the same.
-            let _ = self.post(&Message::Disconnect(Disconnect { connection_id: self.connection_id.clone() }));
-        }
-        self.socket.shutdown();
-        // Our own driver may be parked.
-        self.nudge();
-    }
-
-    /// Whether the peer has said that it is through with this connection. A hint; the socket says so too.
-    pub(crate) fn peer_has_closed(&self) -> bool {
-        // Relaxed: nothing is read on the strength of it.
-        self.peer_control().closed.0.load(Ordering::Relaxed) != 0
-    }
-
-    /// What the peer is known to have read of our ring: moves when room comes free.
-    pub(crate) fn ring_read(&self) -> u64 {
-        // Relaxed: only ever compared with itself, to see that it moved.
-        self.peer_control().rx_head.0.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        // A child that drops its inherited handle must not end its parent's connection.
-        if self.is_same_process() {
-            self.close(CloseReason::Local);
-        }
-    }
 }
 
 impl fmt::Debug for Link {
@@ -504,14 +314,8 @@ impl fmt::Debug for Link {
     }
 }
 
-fn encode(message: &Message) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    message.encode_frame(&mut bytes).expect("our own control messages fit a frame");
-    bytes
-}
-
 #[cold]
-fn too_large(len: u64, max: u64) -> Status {
+pub(super) fn too_large(len: u64, max: u64) -> Status {
     Status::resource_exhausted(format!(
         "message of {len} bytes exceeds max_message_size ({max} bytes); raise max_message_size on both sides"
     ))
@@ -519,7 +323,7 @@ fn too_large(len: u64, max: u64) -> Status {
 
 /// A small number of the calling thread's own: spreads threads over bit-set words.
 #[inline]
-fn thread_ordinal() -> usize {
+pub(super) fn thread_ordinal() -> usize {
     use std::sync::atomic::AtomicUsize;
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {

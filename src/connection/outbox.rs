@@ -1,7 +1,8 @@
 //! Frames on their way to the peer, while the socket has no room for them.
 //!
 //! All socket writes of a connection pass through one outbox under one private lock: frames stay whole, in
-//! order, and together with their descriptors. Control traffic is rare, so the lock is never on a call's path.
+//! order, and together with their descriptors. Control traffic is rare, so the lock is never on a call's
+//! path.
 
 use std::collections::VecDeque;
 use std::io;

@@ -1,17 +1,25 @@
-//! A received payload before anybody has read it: inline bytes, or a slot of the peer's region.
+//! A received payload before anybody has read it: inline bytes, a slot of the peer's region, or a copy of
+//! one.
 
 use std::sync::Arc;
 
+use bytes::Buf;
+
 use crate::connection::link::Link;
+use crate::connection::segments::PeerSegment;
 use crate::layout::{Handle, copy_from_shared};
-use crate::os::Mapping;
 use crate::ring::INLINE_BYTES;
 use crate::rpc::{PooledBuf, Private};
 
 /// What came with an entry. Dropped, it returns its slot to the owner.
 pub(crate) enum Received {
-    Inline { bytes: [u8; INLINE_BYTES], len: u8 },
+    Inline {
+        bytes: [u8; INLINE_BYTES],
+        len: u8,
+    },
     Slot(ReceivedSlot),
+    /// Copied, and the slot returned, before somebody asked for it.
+    Private(Private),
 }
 
 /// A slot of the peer's region that is ours to read until it is given back.
@@ -19,7 +27,7 @@ pub(crate) struct ReceivedSlot {
     link: Arc<Link>,
     /// Keeps a segment mapped even if a lying peer announces its drop; `None` for the base segment, which the
     /// link itself keeps.
-    _segment: Option<Arc<Mapping>>,
+    segment: Option<Arc<PeerSegment>>,
     address: *const u8,
     len: usize,
     /// `None` once it has been given back.
@@ -38,12 +46,12 @@ impl ReceivedSlot {
     /// `address` must point to `len` bytes of a mapping that `segment`, or without one `link`, keeps mapped.
     pub(crate) unsafe fn new(
         link: Arc<Link>,
-        segment: Option<Arc<Mapping>>,
+        segment: Option<Arc<PeerSegment>>,
         address: *const u8,
         len: usize,
         handle: Handle,
     ) -> Self {
-        Self { link, _segment: segment, address, len, handle: Some(handle) }
+        Self { link, segment, address, len, handle: Some(handle) }
     }
 
     fn copy(&self) -> PooledBuf {
@@ -54,6 +62,8 @@ impl ReceivedSlot {
 
 impl Drop for ReceivedSlot {
     fn drop(&mut self) {
+        // First: once the slot is back, its owner may drop the segment and count its bytes as free.
+        self.segment = None;
         if let Some(handle) = self.handle {
             self.link.give_back(handle);
         }
@@ -77,6 +87,7 @@ impl Received {
         match self {
             Self::Inline { len, .. } => usize::from(*len),
             Self::Slot(slot) => slot.len,
+            Self::Private(private) => private.remaining(),
         }
     }
 
@@ -86,6 +97,15 @@ impl Received {
         match self {
             Self::Inline { bytes, len } => Private::inline(bytes, usize::from(len)),
             Self::Slot(slot) => Private::pooled(slot.copy()),
+            Self::Private(private) => private,
+        }
+    }
+
+    /// The same bytes without a slot of the peer's.
+    pub(crate) fn without_slot(self) -> Self {
+        match self {
+            Self::Slot(slot) => Self::Private(Private::pooled(slot.copy())),
+            other => other,
         }
     }
 
@@ -98,6 +118,7 @@ impl Received {
                 let private = Private::pooled(slot.copy());
                 (private, slot.handle.take())
             }
+            Self::Private(private) => (private, None),
         }
     }
 
@@ -110,6 +131,7 @@ impl Received {
         assert!(end.is_some(), "range {start}..+{} of a payload of {} bytes", target.len(), self.len());
         match self {
             Self::Inline { bytes, .. } => target.copy_from_slice(&bytes[start..start + target.len()]),
+            Self::Private(private) => target.copy_from_slice(&private.chunk()[start..start + target.len()]),
             Self::Slot(slot) => {
                 // SAFETY: the range was checked against `len`, which `new` promised to be mapped.
                 unsafe { copy_from_shared(slot.address.add(start), target.as_mut_ptr(), target.len()) }
@@ -121,10 +143,11 @@ impl Received {
     pub(crate) fn to_vec(&self) -> Vec<u8> {
         match self {
             Self::Inline { bytes, len } => bytes[..usize::from(*len)].to_vec(),
+            Self::Private(private) => private.chunk().to_vec(),
             Self::Slot(slot) => {
                 let mut copy = Vec::with_capacity(slot.len);
-                // SAFETY: `new` promised `len` mapped bytes; the vector has room for as many, nobody else sees
-                // it yet, and `copy_from_shared` initialises what it copies.
+                // SAFETY: `new` promised `len` mapped bytes; the vector has room for as many, nobody else
+                // sees it yet, and `copy_from_shared` initialises what it copies.
                 unsafe {
                     copy_from_shared(slot.address, copy.as_mut_ptr(), slot.len);
                     copy.set_len(slot.len);
@@ -141,6 +164,7 @@ impl Received {
     pub(crate) unsafe fn as_trusted_slice(&self) -> &[u8] {
         match self {
             Self::Inline { bytes, len } => &bytes[..usize::from(*len)],
+            Self::Private(private) => private.chunk(),
             // SAFETY: mapped for as long as the guard lives; the caller promises that nobody writes.
             Self::Slot(slot) => unsafe { std::slice::from_raw_parts(slot.address, slot.len) },
         }

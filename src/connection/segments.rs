@@ -10,6 +10,7 @@ use crate::layout::words::HANDLE_WORDS;
 use crate::layout::{Handle, RawOffset, SlotBounds};
 use crate::os::{Mapping, admit_sealed};
 use crate::ring::Descriptor;
+use crate::sync::{AtomicU64, Ordering};
 use crate::wire::SegmentAdded;
 
 /// What is mapped of the peer's region, by bit-set word of its handles. Owned by the connection's driver.
@@ -17,13 +18,27 @@ pub(crate) struct PeerSegments {
     words: Box<[Option<Word>]>,
     segments: Vec<Segment>,
     /// Bytes of all mapped segments, base included.
-    bytes: u64,
+    bytes: Arc<AtomicU64>,
+}
+
+/// A segment of the peer's. It counts until it is unmapped, which a payload that is still held delays.
+pub(crate) struct PeerSegment {
+    mapping: Mapping,
+    bytes: Arc<AtomicU64>,
+}
+
+impl Drop for PeerSegment {
+    fn drop(&mut self) {
+        // Relaxed: a number to compare with the cap. An honest peer cannot announce the successor of these
+        // bytes before it saw the return of their last slot, which follows this.
+        self.bytes.fetch_sub(self.mapping.len() as u64, Ordering::Relaxed);
+    }
 }
 
 /// 64 handles' worth of slots.
 struct Word {
     /// `None` for the base segment.
-    mapping: Option<Arc<Mapping>>,
+    mapping: Option<Arc<PeerSegment>>,
     slot_size: u64,
     /// Slots of this word: handles beyond them name nothing.
     slots: u32,
@@ -34,7 +49,6 @@ struct Word {
 struct Segment {
     id: u32,
     words: std::ops::Range<usize>,
-    bytes: u64,
 }
 
 impl PeerSegments {
@@ -42,7 +56,7 @@ impl PeerSegments {
         let mut segments = Self {
             words: (0..HANDLE_WORDS).map(|_| None).collect(),
             segments: Vec::new(),
-            bytes: base.geometry.total_len,
+            bytes: Arc::new(AtomicU64::new(base.geometry.total_len)),
         };
         for class in base.geometry.classes.iter() {
             let first = class.first_handle as usize / 64;
@@ -57,7 +71,7 @@ impl PeerSegments {
         size: u64,
         count: u32,
         offset: u64,
-        mapping: Option<Arc<Mapping>>,
+        mapping: Option<Arc<PeerSegment>>,
     ) {
         for (index, word) in self.words[first..first + count.div_ceil(64) as usize].iter_mut().enumerate() {
             let before = index as u32 * 64;
@@ -75,10 +89,11 @@ impl PeerSegments {
         if self.segments.iter().any(|segment| segment.id == added.segment_id) {
             return Err(Violation::Segment(format!("id {} is in use", added.segment_id)));
         }
-        if added.bytes > cap.saturating_sub(self.bytes) {
+        let mapped = self.bytes.load(Ordering::Relaxed);
+        if added.bytes > cap.saturating_sub(mapped) {
             return Err(Violation::Limit(format!(
-                "{} more bytes of segments on top of {}, the cap is {cap}",
-                added.bytes, self.bytes
+                "{} more bytes of segments on top of {mapped}, the cap is {cap}",
+                added.bytes
             )));
         }
         let first = added.first_handle as usize / 64;
@@ -91,19 +106,19 @@ impl PeerSegments {
             Some(_) => {}
         }
         let mapping = admit_sealed(fd, added.bytes).map_err(|error| Violation::Segment(error.to_string()))?;
-        self.bytes += added.bytes;
-        self.insert_words(first, added.slot_size, added.slot_count, 0, Some(Arc::new(mapping)));
-        self.segments.push(Segment { id: added.segment_id, words, bytes: added.bytes });
+        self.bytes.fetch_add(added.bytes, Ordering::Relaxed);
+        let segment = Arc::new(PeerSegment { mapping, bytes: self.bytes.clone() });
+        self.insert_words(first, added.slot_size, added.slot_count, 0, Some(segment));
+        self.segments.push(Segment { id: added.segment_id, words });
         Ok(())
     }
 
-    /// Forgets a segment that the peer dropped. It stays mapped while a payload of it is held.
+    /// Forgets a segment that the peer dropped. It stays mapped, and counted, while a payload of it is held.
     pub(crate) fn remove(&mut self, id: u32) -> Result<(), Violation> {
         let Some(index) = self.segments.iter().position(|segment| segment.id == id) else {
             return Err(Violation::Segment(format!("drop of id {id}, which is not mapped")));
         };
         let segment = self.segments.swap_remove(index);
-        self.bytes -= segment.bytes;
         self.words[segment.words].fill_with(|| None);
         Ok(())
     }
@@ -129,7 +144,7 @@ impl PeerSegments {
         let slot = SlotBounds { start, end: start + word.slot_size };
         let offset = RawOffset(offset).check(length, slot).map_err(violation)?;
         let base = match &word.mapping {
-            Some(mapping) => mapping.as_ptr(),
+            Some(segment) => segment.mapping.as_ptr(),
             None => link.peer_base().mapping.as_ptr(),
         };
         // SAFETY: the offset was checked to lie, with its length, inside a slot, and every slot inside its

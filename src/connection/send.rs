@@ -182,7 +182,9 @@ fn encode<M: Message>(message: &M, mut bytes: &mut [u8]) -> Result<(), SendFailu
     match message.encode(&mut bytes) {
         Ok(()) if bytes.is_empty() => Ok(()),
         // Only a hand-written message can do this. What it left unwritten is not for the peer to see.
-        _ => Err(SendFailure::Failed(Status::internal("the message's encoded_len() is not what it encodes to"))),
+        _ => Err(SendFailure::Failed(Status::internal(
+            "the message's encoded_len() is not what it encodes to",
+        ))),
     }
 }
 

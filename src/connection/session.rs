@@ -64,6 +64,9 @@ impl Event {
 /// What [`Session::poll`] found.
 pub(crate) enum Polled {
     Event(Event),
+    /// An entry that means nothing. It counts like any other, so that a peer that sends nothing else cannot
+    /// keep its reader inside one look.
+    Nothing,
     /// The next entry names a segment whose announcement may still be in the socket: read it dry, feed it,
     /// and poll again.
     ReadSocket,
@@ -124,35 +127,30 @@ impl Session {
     /// Takes the next entry out of the ring and checks it.
     #[inline]
     pub(crate) fn poll(&mut self, link: &Arc<Link>) -> Result<Polled, Violation> {
-        loop {
-            let (entry, announced) = match self.stalled.take() {
-                Some(Stalled { entry, socket_was_dry }) => (entry, socket_was_dry),
-                None => match self.consumer.pop(link.consumer_view()) {
-                    None => return Ok(Polled::Empty),
-                    Some(popped) => {
-                        if popped.published {
-                            link.space_freed();
-                        }
-                        (Entry::admit(popped.record)?, false)
+        let (entry, announced) = match self.stalled.take() {
+            Some(Stalled { entry, socket_was_dry }) => (entry, socket_was_dry),
+            None => match self.consumer.pop(link.consumer_view()) {
+                None => return Ok(Polled::Empty),
+                Some(popped) => {
+                    if popped.published {
+                        link.space_freed();
                     }
-                },
-            };
-            let payload = match entry.body() {
-                Body::Inline(message) => Received::inline(message),
-                Body::Slot(descriptor) => {
-                    if !announced && !self.segments.knows(descriptor.handle) {
-                        self.stalled = Some(Stalled { entry, socket_was_dry: false });
-                        return Ok(Polled::ReadSocket);
-                    }
-                    // Before anything else is looked up: whatever follows, the slot goes back.
-                    self.segments.admit(link, descriptor)?
+                    (Entry::admit(popped.record)?, false)
                 }
-            };
-            match self.event(link, &entry, payload)? {
-                Some(event) => return Ok(Polled::Event(event)),
-                None => continue,
+            },
+        };
+        let payload = match entry.body() {
+            Body::Inline(message) => Received::inline(message),
+            Body::Slot(descriptor) => {
+                if !announced && !self.segments.knows(descriptor.handle) {
+                    self.stalled = Some(Stalled { entry, socket_was_dry: false });
+                    return Ok(Polled::ReadSocket);
+                }
+                // Before anything else is looked up: whatever follows, the slot goes back.
+                self.segments.admit(link, descriptor)?
             }
-        }
+        };
+        Ok(self.event(link, &entry, payload)?.map_or(Polled::Nothing, Polled::Event))
     }
 
     /// The socket has nothing more to read at this moment.

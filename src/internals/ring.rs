@@ -45,8 +45,8 @@ impl Ring {
 }
 
 impl Reader<'_> {
-    /// Pops one entry, admits it, and shows its call id and inline message to `use_message`; `None` when there
-    /// is none.
+    /// Pops one entry, admits it, and shows its call id and inline message to `use_message`; `None` when
+    /// there is none.
     #[inline]
     pub fn pop<R>(&mut self, use_message: impl FnOnce(u32, &[u8]) -> R) -> Option<R> {
         let popped = self.consumer.pop(self.ring.words.consumer_view())?;

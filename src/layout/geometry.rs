@@ -255,11 +255,6 @@ impl Geometry {
         Self::plan(256, &classes).expect("the standard classes can be laid out")
     }
 
-    /// The class that a handle belongs to, if any.
-    pub(crate) fn class_of(&self, handle: Handle) -> Option<&Class> {
-        self.classes.iter().find(|class| class.slot(handle).is_some())
-    }
-
     /// The bytes of the slot that a handle names, if it names one.
     pub(crate) fn slot(&self, handle: Handle) -> Option<SlotBounds> {
         self.classes.iter().find_map(|class| class.slot(handle))

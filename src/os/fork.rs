@@ -78,7 +78,8 @@ fn wiped_on_fork() -> Option<&'static AtomicU64> {
     // SAFETY: the range is our own fresh anonymous mapping, and the advice leaves its contents as they are.
     unsafe { rustix::mm::madvise(start.cast(), len, Advice::LinuxWipeOnFork) }.ok()?;
     std::mem::forget(page);
-    // SAFETY: the page is aligned, zeroed, never unmapped (forgotten above), and only ever seen as this atomic.
+    // SAFETY: the page is aligned, zeroed, never unmapped (forgotten above), and only ever seen as this
+    // atomic.
     Some(unsafe { AtomicU64::from_ptr(start.cast()) })
 }
 

@@ -34,8 +34,8 @@ impl Listener {
     ///
     /// # Errors
     /// `AddrInUse` if another server answers there, `AlreadyExists` if the path is something that is not a
-    /// socket (it stays untouched), `InvalidInput` if no socket can have that path; else what the kernel says.
-    /// The text names the path and what to do.
+    /// socket (it stays untouched), `InvalidInput` if no socket can have that path; else what the kernel
+    /// says. The text names the path and what to do.
     pub(crate) fn bind(path: &Path) -> io::Result<Self> {
         let address = socket::address(path)?;
         let fd = socket::stream()?;

@@ -7,10 +7,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::io::{Errno, FdFlags, retry_on_intr};
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType, sockopt,
+    SendAncillaryMessage, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType,
 };
 use thiserror::Error;
 
@@ -69,20 +69,6 @@ impl Socket {
     pub(crate) fn pair() -> io::Result<(Self, Self)> {
         let (a, b) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
         Ok((Self(a), Self(b)))
-    }
-
-    /// Takes over a socket that came from elsewhere, and makes it non-blocking and closed on exec.
-    ///
-    /// # Errors
-    /// `InvalidInput` if it is not a Unix stream socket.
-    pub(crate) fn from_fd(fd: OwnedFd) -> io::Result<Self> {
-        let domain = sockopt::socket_domain(&fd)?;
-        if domain != AddressFamily::UNIX || sockopt::socket_type(&fd)? != SocketType::STREAM {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a Unix stream socket"));
-        }
-        rustix::io::ioctl_fionbio(&fd, true)?;
-        rustix::io::fcntl_setfd(&fd, FdFlags::CLOEXEC)?;
-        Ok(Self(fd))
     }
 
     /// Wraps a socket that was made with [`FLAGS`].
@@ -195,7 +181,10 @@ pub(super) fn at(path: &Path, what: &str, error: io::Error) -> io::Error {
 mod tests {
     use std::fs::File;
     use std::io::{Read, Seek, Write};
-    use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+    use std::os::unix::net::UnixListener;
+
+    use rustix::io::FdFlags;
+    use rustix::net::sockopt;
 
     use rustix::fs::OFlags;
 
@@ -346,18 +335,5 @@ mod tests {
         for path in ["", "nul\0inside"] {
             assert_eq!(address(Path::new(path)).unwrap_err().kind(), io::ErrorKind::InvalidInput);
         }
-    }
-
-    #[test]
-    fn only_unix_streams_are_taken_over() {
-        let (stream, _peer) = UnixStream::pair().unwrap();
-        rustix::io::fcntl_setfd(&stream, FdFlags::empty()).unwrap();
-        assert!(is_private(&Socket::from_fd(stream.into()).unwrap()));
-        let datagram = UnixDatagram::unbound().unwrap();
-        let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        for fd in [OwnedFd::from(datagram), OwnedFd::from(tcp)] {
-            assert_eq!(Socket::from_fd(fd).unwrap_err().kind(), io::ErrorKind::InvalidInput);
-        }
-        assert!(Socket::from_fd(tempfile::tempfile().unwrap().into()).is_err());
     }
 }

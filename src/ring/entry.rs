@@ -108,8 +108,8 @@ impl Entry {
         Self::blank(Kind::Request, call_id, method, deadline_us).with_slot(slot)
     }
 
-    /// A reply whose message is at most [`INLINE_BYTES`] long. `released` is the handle of the request's slot,
-    /// if this reply gives it back.
+    /// A reply whose message is at most [`INLINE_BYTES`] long. `released` is the handle of the request's
+    /// slot, if this reply gives it back.
     ///
     /// # Panics
     /// If the message is longer.

@@ -1,7 +1,8 @@
 //! The ring: entries from one process to the other, in order, without a lock.
 //!
 //! One ring per direction. It lies in the producer's region, so the consumer maps it read-only and answers
-//! with one word of its own, `rx_head`. Any number of the producer's threads push; one thread of the peer pops.
+//! with one word of its own, `rx_head`. Any number of the producer's threads push; one thread of the peer
+//! pops.
 //!
 //! ```text
 //!     OUR region (we write, the peer only reads)                     the PEER's region
@@ -30,9 +31,9 @@
 //!       └────────────┴────────────┴─────────┴─────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! Positions are `u64` and never wrap; entry `position` lies in cell `position mod capacity`, and its `seq` is
-//! the low 32 bits of `position + 1`. A cell's last `seq` differs from the awaited one by the capacity, so a
-//! stale cell is never taken for a new one, and a ring of zeros is an empty ring.
+//! Positions are `u64` and never wrap; entry `position` lies in cell `position mod capacity`, and its `seq`
+//! is the low 32 bits of `position + 1`. A cell's last `seq` differs from the awaited one by the capacity, so
+//! a stale cell is never taken for a new one, and a ring of zeros is an empty ring.
 //!
 //! # Ordering edges
 //!

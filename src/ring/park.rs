@@ -15,8 +15,8 @@
 //!
 //! Why an epoch and not a flag: only the sleeper writes its word, so a waker cannot clear it, and yet the
 //! second waker must know that the first has kicked. It compares epochs: a mark that was kicked once is not
-//! kicked again, and the next sleep is a new mark. (A waker that clears the mark itself, or remembers "kicked"
-//! as a boolean, loses wake-ups: the late clearing or the late boolean falls on the next sleep.)
+//! kicked again, and the next sleep is a new mark. (A waker that clears the mark itself, or remembers
+//! "kicked" as a boolean, loses wake-ups: the late clearing or the late boolean falls on the next sleep.)
 //!
 //! The same two types serve `sleep` (waiting for entries) and `want_space` (waiting for room or slots).
 //! An epoch returns after 2³¹ sleeps; a wake-up would be lost only if that very sleep were the first in all
@@ -90,8 +90,9 @@ impl Kicker {
     /// True for the thread that is to kick `epoch`.
     #[cold]
     fn claim(&self, epoch: u32) -> bool {
-        // Relaxed: whoever finds its epoch here knows that the thread which put it there is about to kick, and
-        // nothing else. The load in front spares a locked instruction while the sleeper is still waking up.
+        // Relaxed: whoever finds its epoch here knows that the thread which put it there is about to kick,
+        // and nothing else. The load in front spares a locked instruction while the sleeper is still waking
+        // up.
         self.last.load(Ordering::Relaxed) != epoch && self.last.swap(epoch, Ordering::Relaxed) != epoch
     }
 }

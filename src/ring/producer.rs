@@ -1,7 +1,8 @@
 //! The producing half: takes positions and fills them, from any number of threads.
 //!
-//! `tail` and `cached_head` are private, so a peer can corrupt neither. A position is taken by compare-exchange
-//! after the room check, never by adding first: a position that is taken exists, and must be filled.
+//! `tail` and `cached_head` are private, so a peer can corrupt neither. A position is taken by
+//! compare-exchange after the room check, never by adding first: a position that is taken exists, and must
+//! be filled.
 
 use std::mem;
 
@@ -17,7 +18,8 @@ use crate::sync::{AtomicU64, Ordering, fence};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ReserveError {
     /// There is no room, or other threads took it, position after position, for a whole round of the ring.
-    /// Nothing is wrong: whoever wants to wait arms `want_space`, asks [`Producer::has_room`] again, and sleeps.
+    /// Nothing is wrong: whoever wants to wait arms `want_space`, asks [`Producer::has_room`] again, and
+    /// sleeps.
     Full,
     /// The peer's `rx_head` is a lie: the connection must close.
     Violation(Violation),

@@ -2,15 +2,15 @@
 //!
 //! A wake-up costs about 25 µs, so a spin that catches the message is a gain and one that does not is a loss,
 //! and on one processor it is worse: the spinner keeps the peer from running. Two rules follow what happens.
-//! *The hint*: each side publishes the processor it runs on, and on the same one nobody spins. *The back-off*:
-//! when a spin fails and yet the message comes soon after parking, the spin was what held it up, or just too
-//! short; the next 1, 3, 7 … 255 spins are skipped. A message that comes long after says only that the
-//! connection was idle, and costs nothing.
+//! *The hint*: each side publishes the processor it runs on, and on the same one nobody spins. *The
+//! back-off*: when a spin fails and yet the message comes soon after parking, the spin was what held it up,
+//! or just too short; the next 1, 3, 7 … 255 spins are skipped. A message that comes long after says only
+//! that the connection was idle, and costs nothing.
 //!
-//! A spin has two parts. The *glance* looks about a microsecond long without pausing in between, because a pause
-//! delays each hop by half its length (measured: a ping-pong of 0.16 µs becomes one of 0.39 µs), and without
-//! asking for time or processor, each of which costs as much as a hop. It is for a connection whose last wait
-//! was short. Then comes the spin proper, with pauses and a clock.
+//! A spin has two parts. The *glance* looks about a microsecond long without pausing in between, because a
+//! pause delays each hop by half its length (measured: a ping-pong of 0.16 µs becomes one of 0.39 µs), and
+//! without asking for time or processor, each of which costs as much as a hop. It is for a connection whose
+//! last wait was short. Then comes the spin proper, with pauses and a clock.
 //!
 //! [`AdaptiveSpin`] is a state machine to which time is told; [`glance`] and [`spin_until`] are the loops.
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::connection::{Head, Link, Prepared, SendFailure, prepare_bytes};
+use crate::error::Violation;
 use crate::ring::Entry;
 
 /// One entry that could not be published yet.
@@ -25,30 +26,27 @@ impl Queued {
         }
     }
 
-    /// Publishes it, or gives it back with what it has got so far.
-    fn send(self, link: &Arc<Link>) -> Result<(), Self> {
-        let mut prepared = match self {
-            Self::Prepared(prepared) => prepared,
-            Self::Bytes { head, bytes } => match prepare_bytes(link.clone(), head, &bytes) {
-                Ok(prepared) => prepared,
-                Err(SendFailure::Wait) => return Err(Self::Bytes { head, bytes }),
-                Err(SendFailure::Failed(_)) => return Ok(()),
-            },
-            Self::Entry(entry) => match link.push(&entry, None) {
-                Err(SendFailure::Wait) => return Err(Self::Entry(entry)),
-                Ok(()) | Err(SendFailure::Failed(_)) => return Ok(()),
-            },
-        };
-        match prepared.send(link) {
-            Err(SendFailure::Wait) => Err(Self::Prepared(prepared)),
-            // A closed connection has nobody to reply to.
-            Ok(()) | Err(SendFailure::Failed(_)) => Ok(()),
+    /// Publishes it if there is space; false if it has to wait on, with what it has got so far.
+    fn send(&mut self, link: &Arc<Link>) -> bool {
+        if let Self::Bytes { head, bytes } = self {
+            match prepare_bytes(link.clone(), *head, bytes) {
+                Ok(prepared) => *self = Self::Prepared(prepared),
+                Err(SendFailure::Wait) => return false,
+                Err(SendFailure::Failed(_)) => return true,
+            }
         }
+        let sent = match self {
+            Self::Prepared(prepared) => prepared.send(link),
+            Self::Entry(entry) => link.push(entry, None),
+            Self::Bytes { .. } => unreachable!("prepared above"),
+        };
+        // A closed connection has nobody to reply to: then it has waited long enough as well.
+        !matches!(sent, Err(SendFailure::Wait))
     }
 }
 
-/// The queue of one connection. At most one entry per call in flight, so it is bounded by their number; the
-/// bytes that it copied aside are bounded by the caller.
+/// The queue of one connection. An honest client never has more unseen replies than calls in flight, so it is
+/// bounded by their number; the bytes that it copied aside are bounded by the caller.
 #[derive(Default)]
 pub(super) struct Backlog {
     queue: Mutex<VecDeque<Queued>>,
@@ -71,9 +69,19 @@ impl Backlog {
     }
 
     /// Queues an entry and makes sure that the connection's reactor looks at it.
+    ///
+    /// A client that asks on and takes no replies uses an index again before it can have seen the answer: it
+    /// is cut off before the queue outgrows its calls.
     #[cold]
     pub(super) fn push(&self, link: &Link, entry: Queued) {
         let mut queue = self.lock();
+        // One more than the calls: the farewell.
+        if queue.len() > link.limits().max_in_flight as usize {
+            drop(queue);
+            let check = "more replies wait for the client than it may have calls in flight";
+            link.violated(Violation::Limit(check.into()));
+            return;
+        }
         if queue.is_empty() {
             // Counts as one that waits for space: the reactor then asks the peer for a kick.
             link.space.register();
@@ -90,17 +98,16 @@ impl Backlog {
     pub(super) fn flush(&self, link: &Arc<Link>) -> bool {
         let mut queue = self.lock();
         let before = queue.len();
-        while let Some(entry) = queue.pop_front() {
+        while let Some(entry) = queue.front_mut() {
             let bytes = entry.bytes();
-            match entry.send(link) {
-                Ok(()) => _ = self.bytes.fetch_sub(bytes, Ordering::Relaxed),
-                Err(entry) => {
-                    // It may have got its slot.
-                    self.bytes.fetch_sub(bytes - entry.bytes(), Ordering::Relaxed);
-                    queue.push_front(entry);
-                    break;
-                }
+            let sent = entry.send(link);
+            // One that waits on may have got its slot.
+            let kept = if sent { 0 } else { entry.bytes() };
+            self.bytes.fetch_sub(bytes - kept, Ordering::Relaxed);
+            if !sent {
+                break;
             }
+            queue.pop_front();
         }
         self.len.store(queue.len(), Ordering::Relaxed);
         if before > 0 && queue.is_empty() {

@@ -25,8 +25,9 @@ use crate::server::shutdown::{Shutdown, ShutdownHandle};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Handlers {
-    /// On the reactor that received the call: fastest, because no other thread is woken. While a handler runs,
-    /// the other calls of that reactor's connections wait, so it is for handlers that take microseconds.
+    /// On the reactor that received the call: fastest, because no other thread is woken. While a handler
+    /// runs, the other calls of that reactor's connections wait, so it is for handlers that take
+    /// microseconds.
     #[default]
     Inline,
     /// On so many threads of their own (at least one): for handlers that block or compute.
@@ -41,11 +42,26 @@ pub enum BindError {
     #[error("methods: {0}")]
     Methods(String),
     /// The socket cannot be bound.
-    #[error("{0}")]
+    #[error("{error}{remedy}", error = .0, remedy = remedy(.0))]
     Listen(io::Error),
     /// The operating system refused something else.
     #[error("cannot set up the server: {0}")]
-    Os(#[from] io::Error),
+    Os(io::Error),
+}
+
+impl From<io::Error> for BindError {
+    fn from(error: io::Error) -> Self {
+        Self::Os(error)
+    }
+}
+
+/// What to do about a path that cannot be bound, where the system's own words do not say it.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => "; create the directory first",
+        io::ErrorKind::PermissionDenied => "; choose a directory that this user may write to",
+        _ => "",
+    }
 }
 
 /// Settings of a [`Server`]. Where client and server both have a limit, the smaller one holds.

@@ -32,7 +32,8 @@ impl Calls {
         let word = self.words.get(call_index(call_id)).ok_or_else(|| {
             Violation::Limit(format!("call id {call_id:#x} is beyond max_in_flight ({})", self.words.len()))
         })?;
-        // Relaxed: the store below publishes nothing, and a client learns that the index is free from the ring.
+        // Relaxed: the store below publishes nothing, and a client learns that the index is free from the
+        // ring.
         if word.load(Ordering::Relaxed) != 0 {
             return Err(Violation::Entry("a second request with the index of a call in flight"));
         }

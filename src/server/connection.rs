@@ -71,6 +71,11 @@ impl Connection {
         self.session.next(&self.peer.link)
     }
 
+    /// Whether requests wait until the client has taken some replies.
+    pub(super) fn is_congested(&self) -> bool {
+        self.peer.is_congested()
+    }
+
     /// Tells the client which processor serves it, and returns the client's own.
     pub(super) fn exchange_cpu(&mut self) -> (u32, u32) {
         let (link, cpu) = (&self.peer.link, current_cpu());
@@ -80,6 +85,12 @@ impl Connection {
             self.cpu = cpu;
         }
         (cpu, link.peer_control().cpu.0.load(Ordering::Relaxed))
+    }
+
+    /// Whether the last turn left something in the socket.
+    #[inline]
+    pub(super) fn is_flooded(&self) -> bool {
+        self.unread
     }
 
     /// How many turns in a row have found nothing.
@@ -108,6 +119,9 @@ impl Connection {
     fn serve(&mut self, shared: &Shared) -> bool {
         let mut bytes = 0;
         for served in 0..ENTRIES_PER_TURN {
+            if self.peer.is_congested() {
+                return served > 0;
+            }
             match self.session.poll(&self.peer.link) {
                 Ok(Polled::Event(event)) => {
                     bytes += event.len();
@@ -116,6 +130,7 @@ impl Connection {
                         return true;
                     }
                 }
+                Ok(Polled::Nothing) => {}
                 Ok(Polled::Empty) => return served > 0,
                 Ok(Polled::ReadSocket) => {
                     self.unread = true;
@@ -162,12 +177,12 @@ impl Connection {
             return false;
         }
         match read_control(&mut self.session, &self.peer.link) {
+            // The client says that it is through, and a moment later its socket says so too. Not to wait for
+            // that keeps a client that only says so from having us look for ever.
+            Ok(SocketState::Dry { .. }) if self.peer.link.peer_has_closed() => self.hung_up(shared),
             Ok(SocketState::Dry { .. }) => {}
             Ok(SocketState::More { .. }) => self.unread = true,
-            Ok(SocketState::HungUp) => {
-                self.drain(shared);
-                self.peer.link.close(CloseReason::PeerGone);
-            }
+            Ok(SocketState::HungUp) => self.hung_up(shared),
             // The failure has closed the connection.
             Err(_) => {}
         }
@@ -200,7 +215,9 @@ impl Connection {
     pub(super) fn arm(&mut self) -> bool {
         let link = &self.peer.link;
         let want_space = link.space.any();
-        let mut may_sleep = self.session.arm(link, want_space) && !self.unread;
+        // While it is congested, its requests are no reason to stay awake: the client's returns are.
+        let mut may_sleep = self.session.arm(link, want_space) || self.peer.is_congested();
+        may_sleep &= !self.unread;
         if want_space && may_sleep {
             // The second look at space, like the one at the ring, comes after the mark.
             let _ = link.harvest();
@@ -227,6 +244,11 @@ impl Connection {
 
     // ---- the end -------------------------------------------------------------------------------------
 
+    fn hung_up(&mut self, shared: &Shared) {
+        self.drain(shared);
+        self.peer.link.close(CloseReason::PeerGone);
+    }
+
     /// What an honest client wrote before it left is still served.
     fn drain(&mut self, shared: &Shared) {
         self.session.on_dry();
@@ -237,6 +259,7 @@ impl Connection {
                     self.session.on_dry();
                     Ok(())
                 }
+                Ok(Polled::Nothing) => Ok(()),
                 Ok(Polled::Empty) => return,
                 Err(violation) => Err(violation),
             };

@@ -8,15 +8,20 @@ use crate::error::Violation;
 use crate::os::{Credentials, RecvError, Socket};
 use crate::server::connection::Connection;
 use crate::server::reactor::Shared;
-use crate::wire::Message;
+use crate::wire::{MAX_BODY, Message};
 
 /// The beginning of a connection.
 pub(super) struct Handshake {
     socket: Socket,
     credentials: Credentials,
     frames: Frames,
+    /// Bytes that have come in.
+    received: usize,
     deadline: Instant,
 }
+
+/// Bytes that a client may send before its request is complete: the largest frame, and some doorbells.
+const MOST_BYTES: usize = 2 * MAX_BODY;
 
 /// What became of it.
 pub(super) enum Step {
@@ -39,7 +44,7 @@ impl Handshake {
                 return None;
             }
         };
-        let handshake = Self { socket, credentials, frames: Frames::new(), deadline };
+        let handshake = Self { socket, credentials, frames: Frames::new(), received: 0, deadline };
         match check_user(credentials) {
             Ok(()) => Some(handshake),
             Err(reason) => {
@@ -72,6 +77,12 @@ impl Handshake {
                 // A doorbell before the handshake wakes nobody.
                 Ok(Some((Message::Doorbell, _))) => continue,
                 Ok(Some((message, descriptors))) => return self.answer(shared, message, descriptors),
+                // Without a bound, a client that sends doorbells as fast as we read would keep the reactor
+                // here.
+                Ok(None) if self.received > MOST_BYTES => {
+                    let check = format!("{} bytes came, and no complete ConnectRequest", self.received);
+                    return self.over(Violation::Limit(check).into());
+                }
                 Ok(None) => {}
                 Err(violation) => return self.over(violation.into()),
             }
@@ -80,7 +91,10 @@ impl Handshake {
                     tracing::debug!(peer_pid = self.credentials.pid, "a client left during the handshake");
                     return Step::Over;
                 }
-                Ok(count) => self.frames.feed(&buffer[..count], &mut descriptors),
+                Ok(count) => {
+                    self.received += count;
+                    self.frames.feed(&buffer[..count], &mut descriptors);
+                }
                 Err(RecvError::WouldBlock) => return Step::Pending(self),
                 Err(error @ RecvError::Truncated) => {
                     return self.over(Violation::Descriptors(error.to_string()).into());
@@ -114,7 +128,10 @@ impl Handshake {
             }
         }
         let link = Link::new(agreed, self.socket, self.credentials);
-        let session = Session::new(Role::Server, &link, self.frames);
+        let mut session = Session::new(Role::Server, &link, self.frames);
+        // What came behind the request, stray descriptors among it. A failure closes the connection, which
+        // its first turn sees.
+        let _ = session.on_frames(&link);
         Step::Established(Box::new(Connection::new(link, session)))
     }
 

@@ -12,6 +12,10 @@ use crate::rpc::{Code, Status};
 use crate::server::backlog::{Backlog, Queued};
 use crate::server::calls::Calls;
 
+/// Bytes of replies that may be kept outside of the region, as a multiple of its cap. At one cap the reactor
+/// stops taking requests; the rest is for those that handlers of a pool had before.
+const MOST_CAPS_ASIDE: u64 = 4;
+
 /// One client, as its reactor and the handlers of its calls see it.
 pub(super) struct Peer {
     pub(super) link: Arc<Link>,
@@ -86,6 +90,11 @@ impl Peer {
         self.calls.is_idle() && self.backlog.is_empty()
     }
 
+    /// Whether so much waits for the client that no further requests are taken until it has taken some.
+    pub(super) fn is_congested(&self) -> bool {
+        !self.backlog.is_empty() && self.backlog.bytes() as u64 >= self.link.own_cap()
+    }
+
     #[inline]
     fn send(&self, answer: Answer, mut prepared: Prepared<&Link>) {
         self.calls.end(answer.call_id);
@@ -104,7 +113,7 @@ impl Peer {
     /// Keeps a reply until there is a slot for it.
     #[cold]
     fn put_aside(&self, answer: Answer, head: Head, bytes: Vec<u8>) {
-        let cap = self.link.own_cap();
+        let cap = self.link.own_cap().saturating_mul(MOST_CAPS_ASIDE);
         let (head, bytes) = if self.backlog.bytes() as u64 + bytes.len() as u64 <= cap {
             (head, bytes)
         } else {

@@ -8,8 +8,8 @@
 //!   arm every active connection, look again, wait in the epoll ──► those that were rung are active ──► again
 //! ```
 //!
-//! A connection is *active* while its ring is looked at, and *armed* while its client would ring the doorbell.
-//! Only active ones cost anything, and a thousand idle clients wait in one system call.
+//! A connection is *active* while its ring is looked at, and *armed* while its client would ring the
+//! doorbell. Only active ones cost anything, and a thousand idle clients wait in one system call.
 
 use std::io;
 use std::mem;
@@ -101,6 +101,8 @@ pub(super) struct Reactor {
     recent: usize,
     spin: AdaptiveSpin,
     spun: bool,
+    /// A socket had more than a turn's worth: such rounds are long, and the epoll is looked at after each.
+    flooded: bool,
     /// Since when, at the latest, everything ends.
     ends_at: Option<Instant>,
 }
@@ -126,6 +128,7 @@ impl Reactor {
             recent: 0,
             spin: AdaptiveSpin::new(SPIN_BUDGET),
             spun: false,
+            flooded: false,
             ends_at: None,
         })
     }
@@ -138,12 +141,14 @@ impl Reactor {
             if self.shared.is_draining() && self.is_over() {
                 return Ok(());
             }
-            if worked {
+            // A spin that came to nothing counts too: a client that shows an entry and takes it back must not
+            // keep us from the epoll.
+            if worked || self.spin() {
                 rounds = rounds.wrapping_add(1);
-                if rounds.is_multiple_of(ROUNDS_PER_POLL) {
+                if mem::take(&mut self.flooded) || rounds.is_multiple_of(ROUNDS_PER_POLL) {
                     self.poll(Some(Duration::ZERO))?;
                 }
-            } else if !self.spin() {
+            } else {
                 self.park()?;
             }
         }
@@ -161,6 +166,7 @@ impl Reactor {
             match connection.turn(&self.shared) {
                 Turn::Worked => {
                     (worked, self.recent) = (true, index);
+                    self.flooded |= connection.is_flooded();
                     at += 1;
                 }
                 Turn::Idle
@@ -203,17 +209,18 @@ impl Reactor {
     /// Looks whether any active ring has an entry: so long, or for a glance.
     fn watch(&self, budget: Option<Duration>) -> bool {
         let rings = self.active.iter().filter_map(|&index| match &self.places[index] {
-            Some(Place::Open(connection)) => Some(connection),
+            Some(Place::Open(connection)) if !connection.is_congested() => Some(connection),
             _ => None,
         });
-        match &self.active[..] {
+        let Some(first) = rings.clone().next() else {
+            return false;
+        };
+        if self.active.len() == 1 {
             // The ordinary case, at full speed.
-            [_] => rings.clone().next().is_some_and(|only| {
-                let next = only.next();
-                look(budget, || next.is_there())
-            }),
-            _ => look(budget, || rings.clone().any(|connection| connection.is_ready())),
+            let next = first.next();
+            return look(budget, || next.is_there());
         }
+        look(budget, || rings.clone().any(|connection| connection.is_ready()))
     }
 
     /// Tells all active clients which processor serves them; returns that, and the processor of the client
@@ -302,7 +309,10 @@ impl Reactor {
     }
 
     fn on_time(&mut self, now: Instant) {
-        let late = |index: &usize| matches!(&self.places[*index], Some(Place::Handshake(handshake)) if handshake.deadline() <= now);
+        let late = |index: &usize| match &self.places[*index] {
+            Some(Place::Handshake(handshake)) => handshake.deadline() <= now,
+            _ => false,
+        };
         for index in self.handshakes.iter().copied().filter(late).collect::<Vec<_>>() {
             if let Some(Place::Handshake(handshake)) = self.remove(index) {
                 handshake.expire(&self.shared);

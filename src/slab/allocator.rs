@@ -1,7 +1,7 @@
 //! The allocator's private state, and what a sender does with a slot: claim, abort, publish.
 //!
-//! The fast path of a claim is a load of the class order, a load and one read-modify-write of the thread's own
-//! word, and a load of that word's size. Everything else is the way round when that word is empty.
+//! The fast path of a claim is a load of the class order, a load and one read-modify-write of the thread's
+//! own word, and a load of that word's size. Everything else is the way round when that word is empty.
 
 use std::array;
 
@@ -96,8 +96,8 @@ impl Slab {
     /// `hint` is any number that differs between threads, such as an ordinal: it picks the word that this
     /// thread tries first. The smallest class that fits is tried word by word, then the next one up, and no
     /// further: a small message must not eat the last large slot. A size above every class takes the smallest
-    /// sufficient slot among the large ones, however large. Classes never spill into large slots, nor do large
-    /// requests into classes. Returned slots are not harvested here.
+    /// sufficient slot among the large ones, however large. Classes never spill into large slots, nor do
+    /// large requests into classes. Returned slots are not harvested here.
     #[inline]
     pub(crate) fn claim(&self, view: SlabView<'_>, size: u64, hint: usize) -> Option<Claim> {
         self.take(view, size, hint, bitset::take_lowest)?.next()
@@ -143,8 +143,8 @@ impl Slab {
 
     /// Bytes per slot of a word's run; 0 when no run owns it.
     ///
-    /// Relaxed: exact for whoever holds a slot of the word. Taking the slot's bit came after the store of this
-    /// size (edge b), and the store of the next one comes after that bit is given back (edge a).
+    /// Relaxed: exact for whoever holds a slot of the word. Taking the slot's bit came after the store of
+    /// this size (edge b), and the store of the next one comes after that bit is given back (edge a).
     #[inline]
     pub(super) fn slot_size(&self, word: usize) -> u64 {
         self.assigned[word].load(Ordering::Relaxed)

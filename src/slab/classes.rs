@@ -1,9 +1,9 @@
 //! The table of size classes: which words hold slots of a size.
 //!
 //! It is written rarely, under the caller's growth lock, and read at every claim without one. A reader may
-//! therefore see a mixture of old and new: a word number that has left the list, or a class whose entry serves
-//! another size by now. That is harmless, because a claimer looks at the word's own size again once it holds
-//! a slot of it; the worst is a claim that finds nothing while the table changes.
+//! therefore see a mixture of old and new: a word number that has left the list, or a class whose entry
+//! serves another size by now. That is harmless, because a claimer looks at the word's own size again once it
+//! holds a slot of it; the worst is a claim that finds nothing while the table changes.
 
 use std::array;
 

@@ -1,7 +1,8 @@
 //! Runs of slots join and leave: cold, and serialised by the caller's private lock.
 //!
-//! A run is a number of equal slots in one segment, and owns whole words. It leaves only when every one of its
-//! slots is free: whoever has a slot of it, or is about to look whether it may keep one, holds it in place.
+//! A run is a number of equal slots in one segment, and owns whole words. It leaves only when every one of
+//! its slots is free: whoever has a slot of it, or is about to look whether it may keep one, holds it in
+//! place.
 
 use super::allocator::Slab;
 use super::bitset;
@@ -25,16 +26,17 @@ impl Slab {
             // Relaxed: the Release of the free bits publishes it to whoever takes one of them (edge b).
             self.assigned[word].store(slot_size, Ordering::Relaxed);
             bitset::give(&view.free[word].0, bits);
-            // A claimer that finds the word through the list takes a free bit and looks at the size by itself.
+            // A claimer that finds the word through the list takes a free bit and looks at the size by
+            // itself.
             self.classes.add(word, slot_size);
         }
     }
 
     /// Takes every slot of a run out of circulation and disowns its words, which another run may then have.
     ///
-    /// False, and nothing has changed, when one of its slots is claimed or in flight; a slot that was returned
-    /// counts as in flight until it is harvested, so a harvest before this is a good idea. A claim that runs
-    /// at the same time may find nothing for a moment.
+    /// False, and nothing has changed, when one of its slots is claimed or in flight; a slot that was
+    /// returned counts as in flight until it is harvested, so a harvest before this is a good idea. A claim
+    /// that runs at the same time may find nothing for a moment.
     ///
     /// # Panics
     /// If the run leaves the range of handles.

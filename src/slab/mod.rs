@@ -1,8 +1,9 @@
 //! The slab allocator: who may write which slot, as bits.
 //!
-//! A region is cut into slots of a few sizes; a slot is named by its [`Handle`](crate::layout::handle::Handle),
-//! and a slot's state is one bit in each of a few words. Nothing here knows where a slot's bytes lie, so the
-//! same code runs over boxed atomics in the models and over the mapping in production.
+//! A region is cut into slots of a few sizes; a slot is named by its
+//! [`Handle`](crate::layout::handle::Handle), and a slot's state is one bit in each of a few words. Nothing
+//! here knows where a slot's bytes lie, so the same code runs over boxed atomics in the models and over the
+//! mapping in production.
 //!
 //! ```text
 //!              claim                    publish                     peer flips its `ret` bit
@@ -48,7 +49,7 @@
 //!    that we still believe to be at home, and an honest connection is closed.
 //! 2. `ret` is read BEFORE `inflight`. Whoever sees the flip then sees, through c and d, the bit that was set
 //!    before the slot was sent. An `inflight` read earlier may be older than the flip that it judges.
-//! 3. `inflight` is cleared and `seen` is stored BEFORE `free` is set. A slot that is claimable may be claimed,
+//! 3. `inflight` is cleared and `seen` is stored BEFORE `free` is set. A claimable slot may be claimed,
 //!    published and returned at once; a late clear would wipe out the new publication's bit. (`seen` is read
 //!    under the harvest lock alone; storing it first means that a claimable slot's records are complete
 //!    without an argument about that lock.)

@@ -1,9 +1,9 @@
 //! How slots come back: the reader's flip, the owner's harvest, and the release by a reply.
 //!
 //! The reader flips the slot's parity bit in its OWN region; the owner compares the peer's word with the
-//! parity it last saw. What differs has been returned, provided that it was in flight: anything else is a lie,
-//! and closes the connection. The peer's word is read once per harvest, and whatever it holds, it selects
-//! among bits that we know to be in flight.
+//! parity it last saw. What differs has been returned, provided that it was in flight: anything else is a
+//! lie, and closes the connection. The peer's word is read once per harvest, and whatever it holds, it
+//! selects among bits that we know to be in flight.
 
 use super::allocator::Slab;
 use super::bitset;
@@ -58,9 +58,9 @@ impl Slab {
     /// # Errors
     /// [`Violation::ForgedRelease`] if the slot is not in flight; nothing changes then.
     pub(crate) fn release(&self, view: SlabView<'_>, handle: Handle) -> Result<(), Violation> {
-        // One read-modify-write, so that a flip of the same slot, harvested at this moment, frees it or we do,
-        // never both. Relaxed: popping the reply acquired what the peer had read, and the bit itself was set
-        // before the request that the reply answers (edge d).
+        // One read-modify-write, so that a flip of the same slot, harvested at this moment, frees it or we
+        // do, never both. Relaxed: popping the reply acquired what the peer had read, and the bit itself was
+        // set before the request that the reply answers (edge d).
         let old = self.inflight[handle.word()].0.fetch_and(!handle.mask(), Ordering::Relaxed);
         if old & handle.mask() == 0 {
             return Err(Violation::ForgedRelease { handle: handle.get() });

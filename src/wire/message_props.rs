@@ -4,7 +4,6 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::check::PAGE;
-use super::message::{RpcRequest, RpcResponse, Span};
 use super::message_tests::there_and_back;
 use super::*;
 

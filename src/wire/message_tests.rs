@@ -1,7 +1,6 @@
 //! Messages: the bytes that are promised, and the refusals.
 
 use super::message::proto::{self, envelope::Message as Wire};
-use super::message::{MessageError, RpcRequest, RpcResponse, Span};
 use super::netstring::*;
 use super::*;
 use prost::Message as _;

@@ -18,6 +18,7 @@ mod netstring_tests;
 
 pub(crate) use check::{MAX_CONNECTION_ID, MAX_ERROR_TEXT};
 pub(crate) use message::{
-    ConnectRequest, ConnectResponse, Disconnect, Limits, Message, SegmentAdded, VersionRange,
+    ConnectRequest, ConnectResponse, Disconnect, Limits, Message, MessageError, RpcRequest, RpcResponse,
+    SegmentAdded, Span, VersionRange,
 };
-pub(crate) use netstring::Decoder;
+pub(crate) use netstring::{Decoder, MAX_BODY};

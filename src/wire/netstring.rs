@@ -156,7 +156,8 @@ impl Decoder {
     }
 }
 
-/// Reads `<length>:` at the start of `bytes`: the number of digits, and the length. `None` if it is incomplete.
+/// Reads `<length>:` at the start of `bytes`: the number of digits, and the length. `None` if it is
+/// incomplete.
 fn parse_length(bytes: &[u8]) -> Result<Option<(usize, usize)>, NetstringError> {
     let mut len = 0;
     // At most MAX_DIGITS + 1 rounds: each later byte is past the colon or past an error.

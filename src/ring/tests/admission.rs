@@ -61,11 +61,13 @@ proptest! {
     ) {
         let (code, call_id, deadline) = ids;
         let slot = Descriptor { handle: slot.0, offset: slot.1, length: slot.2 };
-        for (entry, kind, time, gives_back, body) in [
-            (Entry::request_inline(code, call_id, deadline, &message), Kind::Request, deadline, None, Body::Inline(&message)),
-            (Entry::request_slot(code, call_id, deadline, slot), Kind::Request, deadline, None, Body::Slot(slot)),
-            (Entry::reply_inline(call_id, code, released, &message), Kind::Reply, 0, released, Body::Inline(&message)),
-            (Entry::reply_slot(call_id, code, released, slot), Kind::Reply, 0, released, Body::Slot(slot)),
+        let (inline, in_slot) = (Body::Inline(&message), Body::Slot(slot));
+        let (request, reply) = ((Kind::Request, deadline, None), (Kind::Reply, 0, released));
+        for (entry, (kind, time, gives_back), body) in [
+            (Entry::request_inline(code, call_id, deadline, &message), request, inline),
+            (Entry::request_slot(code, call_id, deadline, slot), request, in_slot),
+            (Entry::reply_inline(call_id, code, released, &message), reply, inline),
+            (Entry::reply_slot(call_id, code, released, slot), reply, in_slot),
         ] {
             let admitted = Entry::admit(*entry.record());
             prop_assert_eq!(admitted.as_ref(), Ok(&entry));

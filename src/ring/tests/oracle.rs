@@ -135,7 +135,10 @@ proptest! {
     #[test]
     fn a_hostile_head_is_a_violation_or_harmless(
         bits in 1u32..7,
-        steps in prop::collection::vec(prop_oneof![3 => Just(None), 1 => hostile_head().prop_map(Some)], 0..200),
+        steps in prop::collection::vec(
+            prop_oneof![3 => Just(None), 1 => hostile_head().prop_map(Some)],
+            0..200,
+        ),
     ) {
         let capacity = 1u64 << bits;
         let ring = HeapRing::new(capacity as usize);
@@ -158,7 +161,8 @@ proptest! {
                 if tail - word < capacity { Ok(tail) } else { Err(ReserveError::Full) }
             };
             let reserved = producer.reserve(ring.producer_view());
-            prop_assert_eq!(reserved.as_ref().map(Reservation::position).map_err(Clone::clone), expected.clone());
+            let position = reserved.as_ref().map(Reservation::position).map_err(Clone::clone);
+            prop_assert_eq!(position, expected.clone());
             tail += u64::from(expected.is_ok());
             prop_assert_eq!(producer.position(), tail);
         }

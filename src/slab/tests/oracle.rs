@@ -1,8 +1,8 @@
 //! Random steps of both sides against a plain model of where each slot is.
 //!
 //! Properties: with an honest peer every answer and every word equals the model's; with a hostile one they do
-//! so up to the first violation, which is reported exactly when the model says so, and from then on no claimed
-//! slot is handed out again.
+//! so up to the first violation, which is reported exactly when the model says so, and from then on no
+//! claimed slot is handed out again.
 
 use std::collections::BTreeMap;
 
