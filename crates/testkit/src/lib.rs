@@ -1,0 +1,34 @@
+//! What the integration tests of `mmap-rpc` share.
+//!
+//! - [`echo`]: a service with one method for each way a call can go, and a server of it in this process;
+//! - [`child`], [`server`]: real processes. A test binary starts itself again with another role;
+//! - [`proc`]: what the kernel tells about a process: descriptors, maps, processor time;
+//! - [`data`], [`wait`]: noise with a checksum, and conditions that must come to hold within a limit.
+//!
+//! A test file whose tests start processes has this entry point for them:
+//!
+//! ```ignore
+//! #[test]
+//! #[ignore = "a role that other tests start as a process"]
+//! fn testkit_child() {
+//!     testkit::child::run(&[("client", client)]);
+//! }
+//! ```
+
+pub mod child;
+pub mod data;
+pub mod echo;
+pub mod proc;
+pub mod server;
+pub mod wait;
+
+pub use child::{Child, Parent};
+pub use data::{Rng, checksum, noise};
+pub use echo::LocalServer;
+pub use server::{ServerProcess, Setup};
+pub use wait::{PATIENCE, alone, eventually, median_of_3};
+
+/// Messages, client and server of `proto/echo.proto`.
+pub mod proto {
+    mmap_rpc::include_proto!("testkit");
+}
