@@ -67,8 +67,8 @@ fn start_server(path: &Path) -> Child {
     child
 }
 
-/// Two threads that hand a number to and fro, without a pause between looks: what a round trip costs before any
-/// protocol.
+/// Two threads that hand a number to and fro, without a pause between looks: what a round trip costs before
+/// any protocol.
 fn ping_pong(criterion: &mut Criterion) {
     #[repr(align(128))]
     struct Line(AtomicU64);

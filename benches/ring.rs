@@ -1,8 +1,9 @@
-//! What the ring costs: on one thread, across two, and in a flood, beside the bare cache line in the same run.
+//! What the ring costs: on one thread, across two, and in a flood, beside the bare cache line in the same
+//! run.
 //!
 //! `cargo bench --bench ring`. The cross-thread rows need processors 0 and 1 for themselves (each thread is
-//! pinned to one): a thread that waits for its processor costs milliseconds. The *bare line* row says what the
-//! machine gives without us, so read the others against it.
+//! pinned to one): a thread that waits for its processor costs milliseconds. The *bare line* row says what
+//! the machine gives without us, so read the others against it.
 
 use std::hint::{black_box, spin_loop};
 use std::sync::Barrier;
@@ -154,7 +155,10 @@ fn two_threads(c: &mut Criterion) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default().warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2)).sample_size(20);
+    config = Criterion::default()
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2));
     targets = one_thread, two_threads
 }
 criterion_main!(benches);

@@ -44,8 +44,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Writes one mutant's copies into `target`, and its modules into `modules`.
 ///
-/// Only the mutated part of the library (`slab`, `ring` or `client`) and the models are copied; what lies below
-/// is shared with the unchanged crate.
+/// Only the mutated part of the library (`slab`, `ring` or `client`) and the models are copied; what lies
+/// below is shared with the unchanged crate.
 fn make(mutant: &Mutant, root: &Path, target: &Path, modules: &mut String) -> Result<(), Box<dyn Error>> {
     let &Mutant { name, file, edits, model, fails_with } = mutant;
     let (part, _) = file.split_once('/').ok_or("a mutated file lies in a directory")?;
@@ -115,7 +115,8 @@ fn apply(mut text: String, edits: &[(&str, &str)]) -> Result<String, String> {
     Ok(text)
 }
 
-/// All Rust files below `directory`, seen from `base`. Files beside `client/lead.rs` are nobody's concern here.
+/// All Rust files below `directory`, seen from `base`. Files beside `client/lead.rs` are nobody's concern
+/// here.
 fn rust_files(base: &Path, directory: &str) -> Result<Vec<String>, Box<dyn Error>> {
     if directory == "client" {
         return Ok(vec!["client/lead.rs".to_owned()]);

@@ -104,8 +104,8 @@ impl Builder {
 
     /// Changes anything else about how messages are generated.
     ///
-    /// The service generator and the names and folders of the files are this builder's: what is set of them here
-    /// has no effect.
+    /// The service generator and the names and folders of the files are this builder's: what is set of them
+    /// here has no effect.
     pub fn prost_config(mut self, change: impl FnOnce(&mut Config) + 'static) -> Self {
         self.prost.push(Box::new(change));
         self

@@ -77,16 +77,16 @@
 //! `mmap_rpc` crate, has no conditional compilation and no unsafe blocks, and `bytes` fields are
 //! `bytes::Bytes`, which share the buffer that they arrived in.
 //!
-//! Methods are named in snake case, and keywords become raw identifiers: `rpc Move` is `r#move`. A method whose
-//! name the client needs for itself (`new`, `connect`, `channel`, `clone`) gets a trailing underscore, in the
-//! client and in the trait alike: `rpc Connect` is `connect_`.
+//! Methods are named in snake case, and keywords become raw identifiers: `rpc Move` is `r#move`. A method
+//! whose name the client needs for itself (`new`, `connect`, `channel`, `clone`) gets a trailing underscore,
+//! in the client and in the trait alike: `rpc Connect` is `connect_`.
 //!
 //! # Limits
 //!
 //! Streaming methods are refused with an error that names them. Well-known types (`google.protobuf.Timestamp`
-//! and its like) become those of `prost-types`, taken from the runtime. A deprecated field, enum value, method
-//! or service becomes `#[deprecated]` for whoever uses it; a deprecated message or enum says so only in its
-//! documentation, because the attribute would make the code derived for the message itself warn.
+//! and its like) become those of `prost-types`, taken from the runtime. A deprecated field, enum value,
+//! method or service becomes `#[deprecated]` for whoever uses it; a deprecated message or enum says so only
+//! in its documentation, because the attribute would make the code derived for the message itself warn.
 
 mod builder;
 mod check;
@@ -103,8 +103,8 @@ use std::path::Path;
 
 /// Generates clients and servers with the default settings.
 ///
-/// `protos` are the files to compile, `includes` the folders that they and their imports are looked up in. The
-/// code goes to `OUT_DIR`; a change to any file that was read makes cargo run the build script again.
+/// `protos` are the files to compile, `includes` the folders that they and their imports are looked up in.
+/// The code goes to `OUT_DIR`; a change to any file that was read makes cargo run the build script again.
 ///
 /// # Errors
 ///

@@ -1,5 +1,5 @@
-//! Turns a service into Rust: the generator that prost-build calls once for each service, in the middle of the
-//! module of its package.
+//! Turns a service into Rust: the generator that prost-build calls once for each service, in the middle of
+//! the module of its package.
 //!
 //! The two halves are in files of their own; what they share is here: the view of a service with its Rust
 //! names settled, and the writing of documentation.
@@ -24,7 +24,8 @@ pub(crate) struct Stubs {
     pub(crate) server: bool,
 }
 
-/// What the generator found wrong. prost-build gives a generator no way to fail, so it leaves its findings here.
+/// What the generator found wrong. prost-build gives a generator no way to fail, so it leaves its findings
+/// here.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Problems(Rc<RefCell<Vec<String>>>);
 

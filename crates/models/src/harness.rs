@@ -1,4 +1,5 @@
-//! Runs models: with bounds where three threads need them, and in a process of their own where they must fail.
+//! Runs models: with bounds where three threads need them, and in a process of their own where they must
+//! fail.
 
 use std::env;
 use std::process::Command;

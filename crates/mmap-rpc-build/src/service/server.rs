@@ -86,7 +86,8 @@ fn write_routing(service: &Service, buf: &mut String) {
     } else {
         line(buf, 2, "match method {");
         for (index, method) in service.methods.iter().enumerate() {
-            // Named through `T`, because a method on the `Arc` itself (`as_ref`, `borrow`) would be found first.
+            // Named through `T`, because a method on the `Arc` itself (`as_ref`, `borrow`) would be found
+            // first.
             let ident = &method.ident;
             line(
                 buf,

@@ -84,8 +84,8 @@ pub(crate) fn entry_arrives_whole() {
     });
 }
 
-/// A full ring of capacity two, two producers and a consumer: across the wrap, does each entry arrive once and
-/// in order, and is the consumer's position always within the bounds that the producers check?
+/// A full ring of capacity two, two producers and a consumer: across the wrap, does each entry arrive once
+/// and in order, and is the consumer's position always within the bounds that the producers check?
 #[test]
 pub(crate) fn two_producers_across_the_wrap() {
     bounded(3, || {

@@ -147,8 +147,9 @@ pub(crate) fn batch_beside_claim() {
     });
 }
 
-/// A run is retired and its word serves another size while a claim is under way: does a claim ever go out with
-/// the size of the old run and a slot of the new one? Bounded, because a claim reads half the class table.
+/// A run is retired and its word serves another size while a claim is under way: does a claim ever go out
+/// with the size of the old run and a slot of the new one? Bounded, because a claim reads half the class
+/// table.
 #[test]
 pub(crate) fn claim_beside_retirement() {
     bounded(3, || {
