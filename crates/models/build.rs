@@ -17,7 +17,11 @@ use mutants::Mutant;
 const LIBRARY: &str = "../../src";
 
 /// The inputs within the library.
-const INPUTS: [&str; 6] = ["sync.rs", "error.rs", "layout", "slab", "ring", "client/lead.rs"];
+const INPUTS: [&str; 7] =
+    ["sync.rs", "error.rs", "layout", "slab", "ring", "client/lead.rs", "client/calls.rs"];
+
+/// What is modelled of the client.
+const CLIENT_FILES: [&str; 2] = ["client/lead.rs", "client/calls.rs"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rustc-cfg=mmap_rpc_loom");
@@ -82,11 +86,13 @@ fn make(mutant: &Mutant, root: &Path, target: &Path, modules: &mut String) -> Re
     let target = target.display();
     let library = match part {
         "models" => String::new(),
-        // Of the client, only the lead is modelled.
-        "client" => format!(
-            "pub(crate) mod client {{ #[path = {:?}] pub(crate) mod lead; }}",
-            format!("{target}/{file}")
-        ),
+        "client" => {
+            let modules = CLIENT_FILES.map(|file| {
+                let name = file.trim_start_matches("client/").trim_end_matches(".rs");
+                format!("#[path = \"{target}/{file}\"] pub(crate) mod {name};")
+            });
+            format!("pub(crate) mod client {{ {} }}", modules.join(" "))
+        }
         _ => format!("#[path = \"{target}/{part}/mod.rs\"] pub(crate) mod {part};"),
     };
     write!(
@@ -115,11 +121,10 @@ fn apply(mut text: String, edits: &[(&str, &str)]) -> Result<String, String> {
     Ok(text)
 }
 
-/// All Rust files below `directory`, seen from `base`. Files beside `client/lead.rs` are nobody's concern
-/// here.
+/// All Rust files below `directory`, seen from `base`; of the client's, those that are modelled.
 fn rust_files(base: &Path, directory: &str) -> Result<Vec<String>, Box<dyn Error>> {
     if directory == "client" {
-        return Ok(vec!["client/lead.rs".to_owned()]);
+        return Ok(CLIENT_FILES.map(str::to_owned).to_vec());
     }
     let mut files = Vec::new();
     for entry in fs::read_dir(base.join(directory))? {

@@ -2,30 +2,35 @@
 //! popped.
 //!
 //! ```text
-//!          claim            deliver               take
-//!   FREE ────────► PENDING ─────────► DONE ─────────────────► FREE
-//!                     │ abandon         ▲
-//!                     ▼                 │ deliver: the leader frees it
-//!                 ABANDONED ────────────┘
+//!          claim            deliver                 take
+//!   FREE ────────► PENDING ────► BUSY ────► DONE ────────────► FREE
+//!    ▲  cancel_unsent │ abandon   ▲
+//!    └────────────────┤           │ deliver: drops the reply and frees the cell
+//!                     └───► ABANDONED
 //! ```
 //!
 //! | step | who | ordering |
 //! |---|---|---|
 //! | claim | any caller: it took the cell's free bit | bit Acquire ↔ Release in `free` |
-//! | deliver | the leader alone | state AcqRel: the reply is written before, the caller's abandon seen |
-//! | take, abandon | the caller that claimed it | state Acquire ↔ Release in deliver |
+//! | deliver | the leader alone: BUSY makes the cell its own | state Acquire ↔ Release in claim, abandon |
+//! | take | the caller that claimed it | state Acquire ↔ Release in deliver |
+//! | abandon, cancel_unsent | the caller that claimed it; while BUSY, it waits for DONE | as for take |
+//!
+//! BUSY lasts for a few instructions of the leader's. Without it, a peer that answers a call before it was
+//! sent could have the leader write into a cell that its caller has just given back.
 //!
 //! A call id is the cell's index with a generation above it, so a late or forged reply meets either the call
 //! it was meant for or a violation.
 
 use crate::connection::{Received, call_index};
 use crate::error::Violation;
-use crate::sync::{AtomicU32, AtomicU64, Ordering, UnsafeCell};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, UnsafeCell, spin_loop};
 
 const FREE: u32 = 0;
 const PENDING: u32 = 1;
 const DONE: u32 = 2;
 const ABANDONED: u32 = 3;
+const BUSY: u32 = 4;
 const PHASE: u32 = 0xffff;
 
 /// A reply as the leader found it.
@@ -51,8 +56,8 @@ struct Cell {
     reply: UnsafeCell<Option<Reply>>,
 }
 
-// SAFETY: `reply` is touched by the leader while the phase is PENDING or ABANDONED and by the caller (or, for
-// an abandoned call, the leader) after DONE; the phase's Release and Acquire order the two.
+// SAFETY: `reply` is touched by the leader while the phase is BUSY and by the caller after DONE; the phase's
+// Release and Acquire order the two.
 unsafe impl Sync for CallTable {}
 
 /// A call in flight: the right to its cell. Must be taken or abandoned.
@@ -142,23 +147,24 @@ impl CallTable {
         let unknown = || Violation::Entry("a reply to a call that is not in flight");
         let cell = self.cells.get(index).ok_or_else(unknown)?;
         let generation = call_id & !PHASE;
-        // Acquire pairs with the Release in `begin`.
-        let state = cell.state.load(Ordering::Acquire);
-        if state != generation | PENDING && state != generation | ABANDONED {
-            return Err(unknown());
-        }
-        // SAFETY: the phase is PENDING or ABANDONED, in which only the leader touches the reply, and there is
-        // one leader.
-        cell.reply.with_mut(|slot| unsafe { *slot = Some(reply) });
-        // Release publishes the reply to the caller's Acquire; Acquire sees a caller that has just left.
-        let before = cell.state.swap(generation | DONE, Ordering::AcqRel);
-        if before & PHASE == PENDING {
+        // Acquire pairs with the Release in `begin` and in `abandon`. A caller that leaves meanwhile does so
+        // once, so this ends after two rounds.
+        let own = |from| {
+            let busy = generation | BUSY;
+            cell.state.compare_exchange(generation | from, busy, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        };
+        if own(PENDING) {
+            // SAFETY: the phase is BUSY, in which only the leader touches the reply, and there is one leader.
+            cell.reply.with_mut(|slot| unsafe { *slot = Some(reply) });
+            // Release publishes the reply to the Acquire of the caller's `take`.
+            cell.state.store(generation | DONE, Ordering::Release);
             return Ok(Delivered::To(index));
         }
-        // SAFETY: the caller abandoned the cell, so it is the leader's to clear.
-        drop(cell.reply.with_mut(|slot| unsafe { (*slot).take() }));
-        self.free(index);
-        Ok(Delivered::ToNobody)
+        if own(ABANDONED) {
+            self.free(index);
+            return Ok(Delivered::ToNobody);
+        }
+        Err(unknown())
     }
 
     /// Whether the reply is there.
@@ -185,33 +191,42 @@ impl CallTable {
     /// Gives up a call that was sent. True if its reply is still to come: the peer is to be told. The cell
     /// stays reserved until then. The ticket is used up.
     pub(crate) fn abandon(&self, ticket: Ticket) -> bool {
-        let state = &self.cells[ticket.index()].state;
-        let pending = ticket.call_id & !PHASE | PENDING;
-        // AcqRel: pairs with `deliver` in either order.
-        let abandoned = pending & !PHASE | ABANDONED;
-        if state.compare_exchange(pending, abandoned, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-            return true;
+        let abandoned = self.leave(ticket, ABANDONED);
+        if !abandoned {
+            self.drop_reply(ticket);
         }
-        drop(self.take(ticket));
-        false
+        abandoned
     }
 
     /// Gives up a call that was never sent. The ticket is used up.
     pub(crate) fn cancel_unsent(&self, ticket: Ticket) {
-        // A lying peer may have answered what it never saw: then there is a reply to drop.
-        let cell = &self.cells[ticket.index()];
-        let pending = ticket.call_id & !PHASE | PENDING;
-        let free = pending & !PHASE | FREE;
-        // AcqRel: pairs with `deliver` in either order.
-        if cell.state.compare_exchange(pending, free, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+        if self.leave(ticket, FREE) {
             self.free(ticket.index());
         } else {
-            drop(self.take(ticket));
+            // A lying peer has answered what it never saw.
+            self.drop_reply(ticket);
         }
+    }
+
+    /// Takes the call from PENDING to `phase`, unless the leader was faster.
+    fn leave(&self, ticket: Ticket, phase: u32) -> bool {
+        let generation = ticket.call_id & !PHASE;
+        let (pending, left) = (generation | PENDING, generation | phase);
+        // Release pairs with the Acquire in `deliver`. Relaxed on failure: `take` synchronises.
+        let state = &self.cells[ticket.index()].state;
+        state.compare_exchange(pending, left, Ordering::Release, Ordering::Relaxed).is_ok()
+    }
+
+    /// Waits for the few instructions that the leader takes from BUSY to DONE, and drops what it delivered.
+    fn drop_reply(&self, ticket: Ticket) {
+        while !self.is_done(ticket) {
+            spin_loop();
+        }
+        drop(self.take(ticket));
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(mmap_rpc_loom)))]
 mod tests {
     use super::*;
 

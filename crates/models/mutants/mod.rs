@@ -1,5 +1,6 @@
 //! The table of mutants: what is changed, and which model must notice.
 
+mod calls;
 mod lead;
 mod park;
 mod ring;
@@ -20,4 +21,5 @@ pub(crate) struct Mutant {
 }
 
 /// All mutants, by the model file that must notice.
-pub(crate) const TABLES: [&[Mutant]; 4] = [slab::MUTANTS, ring::MUTANTS, park::MUTANTS, lead::MUTANTS];
+pub(crate) const TABLES: [&[Mutant]; 5] =
+    [slab::MUTANTS, ring::MUTANTS, park::MUTANTS, lead::MUTANTS, calls::MUTANTS];

@@ -24,9 +24,11 @@ mod sync;
 
 #[path = "../../../src/client"]
 mod client {
+    pub(crate) mod calls;
     pub(crate) mod lead;
 }
 
+mod connection;
 mod harness;
 mod models;
 

@@ -1,5 +1,6 @@
 //! The models, one file per room of the library.
 
+mod calls;
 mod lead;
 mod park;
 mod ring;

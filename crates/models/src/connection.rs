@@ -1,0 +1,26 @@
+//! What the call cells know of a connection, without one: a payload whose end is counted.
+
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicUsize, Ordering};
+
+/// A received payload.
+pub(crate) struct Received {
+    dropped: Arc<AtomicUsize>,
+}
+
+impl Received {
+    pub(crate) fn counted_by(dropped: &Arc<AtomicUsize>) -> Self {
+        Self { dropped: dropped.clone() }
+    }
+}
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// As in the library.
+pub(crate) fn call_index(call_id: u32) -> usize {
+    (call_id & 0xffff) as usize
+}

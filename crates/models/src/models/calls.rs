@@ -1,0 +1,91 @@
+//! Does a reply reach its call and no other, whole, and is its cell given back once?
+
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::thread;
+
+use crate::client::calls::{CallTable, Delivered, Reply, Ticket};
+use crate::connection::Received;
+use crate::harness::unbounded;
+
+/// What the server says.
+const CODE: u32 = 7;
+
+/// One cell, a call in it, and the leader's thread, which delivers the call's reply. `caller` runs beside it;
+/// the two results, the table, and how many payloads have ended come back.
+fn beside_deliver<R>(
+    caller: impl FnOnce(&CallTable, Ticket) -> R,
+) -> (R, Result<Delivered, ()>, Arc<CallTable>, usize) {
+    let table = Arc::new(CallTable::new(1));
+    let dropped = Arc::new(AtomicUsize::new(0));
+    let ticket = table.claim(0).expect("a free cell");
+    let leader = thread::spawn({
+        let (table, dropped) = (table.clone(), dropped.clone());
+        move || {
+            let reply = Reply { code: CODE, payload: Received::counted_by(&dropped) };
+            table.deliver(ticket.call_id, reply).map_err(drop)
+        }
+    });
+    let left = caller(&table, ticket);
+    let delivered = leader.join().expect("the leader does not panic");
+    let ended = dropped.load(Ordering::Relaxed);
+    (left, delivered, table, ended)
+}
+
+/// The only cell is free, once.
+fn assert_free(table: &CallTable) {
+    let first = table.claim(0);
+    assert!(first.is_some(), "the cell was never given back");
+    assert!(table.claim(0).is_none(), "the cell was given back twice");
+}
+
+#[test]
+pub(crate) fn a_reply_arrives_whole() {
+    unbounded(|| {
+        let (code, delivered, table, ended) = beside_deliver(|table, ticket| {
+            loop {
+                if let Some(reply) = table.take(ticket) {
+                    return reply.code;
+                }
+                thread::yield_now();
+            }
+        });
+        assert_eq!((code, delivered, ended), (CODE, Ok(Delivered::To(0)), 1));
+        assert_free(&table);
+    });
+}
+
+/// The caller leaves while its reply comes, and calls again at once if it can.
+#[test]
+pub(crate) fn a_caller_that_left_meets_no_old_reply() {
+    unbounded(|| {
+        let (again, delivered, table, ended) = beside_deliver(|table, ticket| {
+            table.abandon(ticket);
+            table.claim(0)
+        });
+        assert!(delivered.is_ok(), "an honest reply is no violation");
+        assert_eq!(ended, 1, "the payload ends once");
+        match again {
+            Some(ticket) => {
+                assert!(!table.is_done(ticket), "an old reply in a new call");
+                assert!(table.claim(0).is_none(), "the cell was given back twice");
+            }
+            None => assert_free(&table),
+        }
+    });
+}
+
+/// A lying peer answers a call that is just being given up before it was sent.
+#[test]
+pub(crate) fn a_call_that_was_never_sent_leaves_nothing_behind() {
+    unbounded(|| {
+        let (again, _, table, ended) = beside_deliver(|table, ticket| {
+            table.cancel_unsent(ticket);
+            table.claim(0)
+        });
+        assert_eq!(ended, 1, "the payload ends once");
+        let ticket = again.expect("the cell was never given back");
+        assert!(!table.is_done(ticket), "an old reply in a new call");
+        assert!(table.claim(0).is_none(), "the cell was given back twice");
+    });
+}
