@@ -17,18 +17,20 @@ use mutants::Mutant;
 const LIBRARY: &str = "../../src";
 
 /// The inputs within the library.
-const INPUTS: [&str; 7] =
-    ["sync.rs", "error.rs", "layout", "slab", "ring", "client/lead.rs", "client/calls.rs"];
+const INPUTS: [&str; 5] = ["sync.rs", "error.rs", "layout", "slab", "ring"];
 
-/// What is modelled of the client.
-const CLIENT_FILES: [&str; 2] = ["client/lead.rs", "client/calls.rs"];
+/// The rooms of which single files are modelled, and how their names reach the models.
+const SINGLE_FILES: [(&str, &[&str], &str); 2] = [
+    ("client", &["client/calls.rs", "client/lead.rs", "client/space.rs"], ""),
+    ("connection", &["connection/space.rs"], "pub(crate) use space::SpaceNews;"),
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rustc-cfg=mmap_rpc_loom");
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=mutants");
     println!("cargo::rerun-if-changed=src");
-    for input in INPUTS {
+    for input in INPUTS.iter().chain(SINGLE_FILES.iter().flat_map(|(_, files, _)| *files)) {
         println!("cargo::rerun-if-changed={LIBRARY}/{input}");
     }
 
@@ -48,7 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Writes one mutant's copies into `target`, and its modules into `modules`.
 ///
-/// Only the mutated part of the library (`slab`, `ring` or `client`) and the models are copied; what lies
+/// Only the mutated room of the library and the models are copied; what lies
 /// below is shared with the unchanged crate.
 fn make(mutant: &Mutant, root: &Path, target: &Path, modules: &mut String) -> Result<(), Box<dyn Error>> {
     let &Mutant { name, file, edits, model, fails_with } = mutant;
@@ -86,14 +88,17 @@ fn make(mutant: &Mutant, root: &Path, target: &Path, modules: &mut String) -> Re
     let target = target.display();
     let library = match part {
         "models" => String::new(),
-        "client" => {
-            let modules = CLIENT_FILES.map(|file| {
-                let name = file.trim_start_matches("client/").trim_end_matches(".rs");
-                format!("#[path = \"{target}/{file}\"] pub(crate) mod {name};")
-            });
-            format!("pub(crate) mod client {{ {} }}", modules.join(" "))
-        }
-        _ => format!("#[path = \"{target}/{part}/mod.rs\"] pub(crate) mod {part};"),
+        _ => match SINGLE_FILES.iter().find(|(room, ..)| *room == part) {
+            Some((_, files, names)) => {
+                let modules = files.iter().map(|file| {
+                    let name = file.trim_start_matches(part).trim_matches('/').trim_end_matches(".rs");
+                    format!("#[path = \"{target}/{file}\"] pub(crate) mod {name};")
+                });
+                let modules = modules.collect::<Vec<_>>().join(" ");
+                format!("pub(crate) mod {part} {{ {modules} {names} }}")
+            }
+            None => format!("#[path = \"{target}/{part}/mod.rs\"] pub(crate) mod {part};"),
+        },
     };
     write!(
         modules,
@@ -121,10 +126,10 @@ fn apply(mut text: String, edits: &[(&str, &str)]) -> Result<String, String> {
     Ok(text)
 }
 
-/// All Rust files below `directory`, seen from `base`; of the client's, those that are modelled.
+/// All Rust files below `directory`, seen from `base`; where single files are modelled, those.
 fn rust_files(base: &Path, directory: &str) -> Result<Vec<String>, Box<dyn Error>> {
-    if directory == "client" {
-        return Ok(CLIENT_FILES.map(str::to_owned).to_vec());
+    if let Some((_, files, _)) = SINGLE_FILES.iter().find(|(room, ..)| *room == directory) {
+        return Ok(files.iter().map(|file| (*file).to_owned()).collect());
     }
     let mut files = Vec::new();
     for entry in fs::read_dir(base.join(directory))? {

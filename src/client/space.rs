@@ -51,7 +51,7 @@ impl Drop for Registered<'_> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(mmap_rpc_loom)))]
 mod tests {
     use super::*;
 

@@ -68,7 +68,7 @@ impl SpaceNews {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(mmap_rpc_loom)))]
 mod tests {
     use super::*;
 

@@ -5,6 +5,7 @@ mod lead;
 mod park;
 mod ring;
 mod slab;
+mod space;
 
 /// One change to the library that a model must catch.
 pub(crate) struct Mutant {
@@ -21,5 +22,5 @@ pub(crate) struct Mutant {
 }
 
 /// All mutants, by the model file that must notice.
-pub(crate) const TABLES: [&[Mutant]; 5] =
-    [slab::MUTANTS, ring::MUTANTS, park::MUTANTS, lead::MUTANTS, calls::MUTANTS];
+pub(crate) const TABLES: [&[Mutant]; 6] =
+    [slab::MUTANTS, ring::MUTANTS, park::MUTANTS, lead::MUTANTS, calls::MUTANTS, space::MUTANTS];

@@ -1,7 +1,13 @@
-//! What the call cells know of a connection, without one: a payload whose end is counted.
+//! What the call cells know of a connection, without one: a payload whose end is counted; and the
+//! connection's own file on waiting for space.
 
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
+
+#[path = "../../../src/connection/space.rs"]
+mod space;
+
+pub(crate) use space::SpaceNews;
 
 /// A received payload.
 pub(crate) struct Received {

@@ -26,6 +26,7 @@ mod sync;
 mod client {
     pub(crate) mod calls;
     pub(crate) mod lead;
+    pub(crate) mod space;
 }
 
 mod connection;

@@ -5,3 +5,5 @@ mod lead;
 mod park;
 mod ring;
 mod slab;
+mod space;
+mod space_waiters;
