@@ -29,7 +29,7 @@ const MAX_SKIPS: u32 = 255;
 const PAUSES_PER_LOOK: u32 = 32;
 
 /// Looks of a glance: about a microsecond.
-const GLANCES: u32 = 1000;
+const GLANCES: u32 = 3000;
 
 /// The processor number that stands for "unknown".
 pub(crate) const UNKNOWN_CPU: u32 = u32::MAX;
