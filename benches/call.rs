@@ -31,7 +31,7 @@ impl Service for Echo {
         &["/bench.Echo/Typed"]
     }
 
-    fn call(&self, method: usize, exchange: Exchange) -> Handled {
+    fn call(&self, method: usize, exchange: Exchange<'_>) -> Handled {
         match method {
             // `Bytes` is the message `google.protobuf.BytesValue`.
             0 => exchange.unary(|request: Request<Bytes>| Ok(Response::new(request.into_inner()))),

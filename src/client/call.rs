@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use prost::Message;
 
-use crate::client::calls::{Reply, Ticket};
+use crate::client::calls::{Taken, Ticket};
 use crate::client::core::Core;
 use crate::client::method::Method;
 use crate::connection::prepare;
@@ -92,8 +92,8 @@ impl<Resp: Message + Default> Pending<'_, Resp> {
     /// As [`Call::wait`].
     #[inline]
     pub fn wait(self) -> Result<Response<Resp>, Status> {
-        let reply = self.call.wait()?;
-        Resp::decode(reply.payload.into_private())
+        let mut reply = self.call.wait()?;
+        (reply.payload.decode())
             .map(Response::new)
             .map_err(|error| Status::internal(format!("the reply does not decode: {error}")))
     }
@@ -120,11 +120,11 @@ impl<'a> InFlight<'a> {
 
     /// Waits for a reply that is no failure.
     #[inline]
-    pub(super) fn wait(mut self) -> Result<Reply, Status> {
+    pub(super) fn wait(mut self) -> Result<Taken<'a>, Status> {
         let ticket = self.ticket.take().expect("taken here alone");
         let reply = self.core.wait(ticket, self.deadline)?;
         if reply.code != 0 {
-            return Err(Status::decode_payload(reply.code, &reply.payload.into_private().into_bytes()));
+            return Err(Status::decode_payload(reply.code, &reply.payload.to_vec()));
         }
         Ok(reply)
     }

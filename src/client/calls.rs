@@ -22,6 +22,8 @@
 //! A call id is the cell's index with a generation above it, so a late or forged reply meets either the call
 //! it was meant for or a violation.
 
+use std::ops::{Deref, DerefMut};
+
 use crate::connection::{Received, call_index};
 use crate::error::Violation;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, UnsafeCell, spin_loop};
@@ -140,9 +142,13 @@ impl CallTable {
         self.free[index / 64].fetch_or(1 << (index % 64), Ordering::Release);
     }
 
-    /// Hands a reply to the call that it answers. For the leader only.
+    /// Hands a reply to the call that it answers: `reply` makes it, if there is one. For the leader only.
     #[inline]
-    pub(crate) fn deliver(&self, call_id: u32, reply: Reply) -> Result<Delivered, Violation> {
+    pub(crate) fn deliver(
+        &self,
+        call_id: u32,
+        reply: impl FnOnce() -> Reply,
+    ) -> Result<Delivered, Violation> {
         let index = call_index(call_id);
         let unknown = || Violation::Entry("a reply to a call that is not in flight");
         let cell = self.cells.get(index).ok_or_else(unknown)?;
@@ -155,7 +161,7 @@ impl CallTable {
         };
         if own(PENDING) {
             // SAFETY: the phase is BUSY, in which only the leader touches the reply, and there is one leader.
-            cell.reply.with_mut(|slot| unsafe { *slot = Some(reply) });
+            cell.reply.with_mut(|slot| unsafe { *slot = Some(reply()) });
             // Release publishes the reply to the Acquire of the caller's `take`.
             cell.state.store(generation | DONE, Ordering::Release);
             return Ok(Delivered::To(index));
@@ -174,18 +180,15 @@ impl CallTable {
         self.cells[ticket.index()].state.load(Ordering::Relaxed) & PHASE == DONE
     }
 
-    /// The reply, if it is there; the ticket is then used up.
+    /// The reply, if it is there, where it lies; the ticket is then used up.
     #[inline]
-    pub(crate) fn take(&self, ticket: Ticket) -> Option<Reply> {
+    pub(crate) fn take(&self, ticket: Ticket) -> Option<Taken<'_>> {
         let cell = &self.cells[ticket.index()];
         // Acquire pairs with the Release in `deliver`.
         if cell.state.load(Ordering::Acquire) & PHASE != DONE {
             return None;
         }
-        // SAFETY: DONE: the leader is through with the cell, and the ticket's holder is its only caller.
-        let reply = cell.reply.with_mut(|slot| unsafe { (*slot).take() });
-        self.free(ticket.index());
-        reply
+        Some(Taken { table: self, index: ticket.index() })
     }
 
     /// Gives up a call that was sent. True if its reply is still to come: the peer is to be told. The cell
@@ -226,6 +229,42 @@ impl CallTable {
     }
 }
 
+/// A reply that was taken and still lies in its cell, which is freed with it.
+pub(crate) struct Taken<'a> {
+    table: &'a CallTable,
+    index: usize,
+}
+
+impl Deref for Taken<'_> {
+    type Target = Reply;
+
+    #[inline]
+    fn deref(&self) -> &Reply {
+        // SAFETY: the phase was DONE: the leader is through with the cell, and only the ticket's holder, who
+        // has become this, touches it until it is free. Nobody holds a `&mut` while this is borrowed.
+        let reply = self.table.cells[self.index].reply.with(|slot| unsafe { &*slot });
+        reply.as_ref().expect("DONE is stored after the reply")
+    }
+}
+
+impl DerefMut for Taken<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Reply {
+        // SAFETY: as above; this is borrowed mutably, so nobody holds another reference.
+        let reply = self.table.cells[self.index].reply.with_mut(|slot| unsafe { &mut *slot });
+        reply.as_mut().expect("DONE is stored after the reply")
+    }
+}
+
+impl Drop for Taken<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: as in `deref_mut`.
+        self.table.cells[self.index].reply.with_mut(|slot| unsafe { *slot = None });
+        self.table.free(self.index);
+    }
+}
+
 #[cfg(all(test, not(mmap_rpc_loom)))]
 mod tests {
     use super::*;
@@ -249,11 +288,11 @@ mod tests {
         let table = CallTable::new(1);
         let first = table.claim(0).unwrap();
         assert!(table.take(first).is_none());
-        assert_eq!(table.deliver(first.call_id, reply(5)), Ok(Delivered::To(0)));
+        assert_eq!(table.deliver(first.call_id, || reply(5)), Ok(Delivered::To(0)));
         assert_eq!(table.take(first).unwrap().code, 5);
         let second = table.claim(0).unwrap();
         assert_ne!(first.call_id, second.call_id);
-        assert!(table.deliver(first.call_id, reply(6)).is_err());
+        assert!(table.deliver(first.call_id, || reply(6)).is_err());
         assert!(!table.is_done(second));
     }
 
@@ -263,7 +302,7 @@ mod tests {
         let ticket = table.claim(0).unwrap();
         assert!(table.abandon(ticket));
         assert!(table.claim(0).is_none());
-        assert_eq!(table.deliver(ticket.call_id, reply(0)), Ok(Delivered::ToNobody));
+        assert_eq!(table.deliver(ticket.call_id, || reply(0)), Ok(Delivered::ToNobody));
         assert!(table.claim(0).is_some());
     }
 
@@ -271,7 +310,7 @@ mod tests {
     fn abandoning_an_answered_call_frees_it_at_once() {
         let table = CallTable::new(1);
         let ticket = table.claim(0).unwrap();
-        table.deliver(ticket.call_id, reply(0)).unwrap();
+        table.deliver(ticket.call_id, || reply(0)).unwrap();
         assert!(!table.abandon(ticket));
         assert!(table.claim(0).is_some());
     }
@@ -279,13 +318,13 @@ mod tests {
     #[test]
     fn replies_to_nothing_are_violations() {
         let table = CallTable::new(2);
-        assert!(table.deliver(0, reply(0)).is_err());
-        assert!(table.deliver(9, reply(0)).is_err());
+        assert!(table.deliver(0, || reply(0)).is_err());
+        assert!(table.deliver(9, || reply(0)).is_err());
         let ticket = table.claim(0).unwrap();
-        table.deliver(ticket.call_id, reply(0)).unwrap();
-        assert!(table.deliver(ticket.call_id, reply(0)).is_err(), "a second reply");
+        table.deliver(ticket.call_id, || reply(0)).unwrap();
+        assert!(table.deliver(ticket.call_id, || reply(0)).is_err(), "a second reply");
         let unsent = table.claim(1).unwrap();
         table.cancel_unsent(unsent);
-        assert!(table.deliver(unsent.call_id, reply(0)).is_err());
+        assert!(table.deliver(unsent.call_id, || reply(0)).is_err());
     }
 }

@@ -8,12 +8,12 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::client::calls::{CallTable, Delivered, Reply, Ticket};
+use crate::client::calls::{CallTable, Delivered, Reply, Taken, Ticket};
 use crate::client::driver::{Driver, Stop};
 use crate::client::lead::Lead;
 use crate::client::method::Method;
 use crate::client::space::SpaceWaiters;
-use crate::connection::{Event, Head, Link, Prepared, Received, SendFailure, Slot, call_index};
+use crate::connection::{Event, Head, Link, Prepared, SendFailure, Slot, call_index};
 use crate::error::Violation;
 use crate::raw::Loan;
 use crate::ring::Entry;
@@ -141,7 +141,7 @@ impl Core {
     }
 
     /// Waits for the reply of a call that was sent.
-    pub(crate) fn wait(&self, ticket: Ticket, deadline: Option<Instant>) -> Result<Reply, Status> {
+    pub(crate) fn wait(&self, ticket: Ticket, deadline: Option<Instant>) -> Result<Taken<'_>, Status> {
         let served = self.run_until(ticket.index(), deadline, || self.calls.is_done(ticket));
         if let Some(reply) = self.calls.take(ticket) {
             return Ok(reply);
@@ -247,11 +247,16 @@ impl Core {
     /// Hands an event to whom it concerns. `own` is the leader's cell, which needs no wake-up; true if the
     /// event was for it.
     #[inline]
-    pub(crate) fn deliver(&self, event: Event, own: usize) -> Result<bool, Violation> {
+    pub(crate) fn deliver(&self, event: Event<'_>, own: usize) -> Result<bool, Violation> {
         match event {
             Event::Reply { call_id, code, payload } => {
-                let payload = self.keepable(call_index(call_id), own, payload);
-                match self.calls.deliver(call_id, Reply { code, payload })? {
+                // A caller who waits takes its reply at once, from where it lies. For one who does not, the
+                // slot is returned first: the server may need it to answer the very call that this thread
+                // waits for.
+                let index = call_index(call_id);
+                let waited_for = index == own || self.lead.is_waiting(index);
+                let keep = || if waited_for { payload.keep() } else { payload.keep_without_slot() };
+                match self.calls.deliver(call_id, || Reply { code, payload: keep() })? {
                     Delivered::To(index) if index == own => return Ok(true),
                     Delivered::To(index) => self.lead.wake(index),
                     Delivered::ToNobody => {}
@@ -261,15 +266,6 @@ impl Core {
             Event::Request { .. } | Event::Cancel { .. } => unreachable!("the session admits by role"),
         }
         Ok(false)
-    }
-
-    /// What to keep of a reply until its caller takes it. A caller who waits takes it at once, from where it
-    /// lies. For one who does not, the slot is returned first: the server may need it to answer the very call
-    /// that this thread waits for.
-    #[inline]
-    fn keepable(&self, index: usize, own: usize, payload: Received) -> Received {
-        let waited_for = index == own || index >= self.calls.capacity() || self.lead.is_waiting(index);
-        if waited_for { payload } else { payload.without_slot() }
     }
 
     /// Wakes everybody who waits for space.

@@ -122,16 +122,12 @@ impl Driver {
     #[inline]
     fn turn(&mut self, core: &Core, own: usize) {
         for _ in 0..TURN {
-            match self.session.poll(&core.link) {
+            match self.session.poll(&core.link, |event| core.deliver(event, own)) {
                 Ok(Polled::Empty) => return,
-                Ok(Polled::Nothing) => {}
-                Ok(Polled::Event(event)) => match core.deliver(event, own) {
-                    // Alone, a caller does not look at the next entry: that would only pull its cache line
-                    // away from the server, which is about to write it.
-                    Ok(own_served) if own_served && !core.lead.has_waiters() => return,
-                    Ok(_) => {}
-                    Err(violation) => return drop(core.link.violated(violation)),
-                },
+                // Alone, a caller does not look at the next entry: that would only pull its cache line away
+                // from the server, which is about to write it.
+                Ok(Polled::Event(own_served)) if own_served && !core.lead.has_waiters() => return,
+                Ok(Polled::Event(_) | Polled::Nothing) => {}
                 Ok(Polled::ReadSocket) => {
                     self.read_socket(core, own);
                     if self.unread || core.link.is_closed() {
@@ -250,14 +246,9 @@ impl Driver {
         self.session.on_dry();
         let capacity = core.link.consumer_view().entries.len();
         for _ in 0..capacity {
-            match self.session.poll(&core.link) {
-                Ok(Polled::Event(event)) => {
-                    if let Err(violation) = core.deliver(event, own) {
-                        return drop(core.link.violated(violation));
-                    }
-                }
+            match self.session.poll(&core.link, |event| core.deliver(event, own)) {
                 Ok(Polled::ReadSocket) => self.session.on_dry(),
-                Ok(Polled::Nothing) => {}
+                Ok(Polled::Event(_) | Polled::Nothing) => {}
                 Ok(Polled::Empty) => return,
                 Err(violation) => return drop(core.link.violated(violation)),
             }

@@ -1,11 +1,13 @@
 //! A call of plain bytes.
 
 use std::fmt;
+use std::mem;
 use std::time::Duration;
 
 use crate::client::call::{InFlight, deadline_after};
 use crate::client::core::Core;
 use crate::client::method::Method;
+use crate::connection::Received;
 use crate::raw::{Payload, RawBody};
 use crate::rpc::Status;
 
@@ -38,8 +40,8 @@ impl<'a> RawCall<'a> {
         let deadline = deadline_after(self.timeout);
         let core = self.core;
         let ticket = core.start(self.method, deadline, |head| self.body.prepare(&core.link, head))?;
-        let reply = InFlight::new(core, ticket, deadline).wait()?;
-        Ok(Payload::new(reply.payload))
+        let mut reply = InFlight::new(core, ticket, deadline).wait()?;
+        Ok(Payload::new(mem::replace(&mut reply.payload, Received::empty())))
     }
 }
 

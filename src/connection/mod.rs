@@ -31,7 +31,7 @@ pub(crate) use control::{SocketState, read_control};
 pub(crate) use frames::Frames;
 pub(crate) use handshake::{ClientHandshake, HandshakeError, answer, check_methods, check_user, refusal};
 pub(crate) use link::Link;
-pub(crate) use received::Received;
+pub(crate) use received::{Arrived, Received};
 pub(crate) use send::{Head, Prepared, SendFailure, Slot, prepare, prepare_bytes};
 pub(crate) use session::{Event, Polled, Role, Session};
 pub(crate) use space::SpaceNews;

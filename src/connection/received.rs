@@ -1,22 +1,61 @@
 //! A received payload before anybody has read it: inline bytes, a slot of the peer's region, or a copy of
 //! one.
+//!
+//! [`Arrived`] is what an entry brings, and lives as long as the entry's private copy; [`Received`] is what
+//! is kept of it beyond that.
 
+use std::mem;
 use std::sync::Arc;
 
 use bytes::Buf;
+use prost::{DecodeError, Message};
 
 use crate::connection::link::Link;
 use crate::connection::segments::PeerSegment;
 use crate::layout::{Handle, copy_from_shared};
 use crate::ring::INLINE_BYTES;
-use crate::rpc::{PooledBuf, Private};
+use crate::rpc::{InlineBytes, PooledBuf, Private, Short};
 
-/// What came with an entry. Dropped, it returns its slot to the owner.
+const _: () = assert!(INLINE_BYTES == InlineBytes::ROOM);
+
+/// What came with an entry, at the moment when it comes. Dropped, it returns its slot to the owner.
+pub(crate) enum Arrived<'a> {
+    /// Bytes that are in private memory already.
+    Private(&'a [u8]),
+    Slot(ReceivedSlot),
+}
+
+impl Arrived<'_> {
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Private(bytes) => bytes.len(),
+            Self::Slot(slot) => slot.len,
+        }
+    }
+
+    /// The same, for longer; a slot stays where it is.
+    #[inline]
+    pub(crate) fn keep(self) -> Received {
+        match self {
+            Self::Private(bytes) => Received::Inline(InlineBytes::new(bytes)),
+            Self::Slot(slot) => Received::Slot(slot),
+        }
+    }
+
+    /// The same, for longer, and without a slot of the peer's.
+    #[inline]
+    pub(crate) fn keep_without_slot(self) -> Received {
+        match self {
+            Self::Private(bytes) => Received::Inline(InlineBytes::new(bytes)),
+            Self::Slot(slot) => Received::Private(slot.into_private()),
+        }
+    }
+}
+
+/// What came with an entry, kept. Dropped, it returns its slot to the owner.
 pub(crate) enum Received {
-    Inline {
-        bytes: [u8; INLINE_BYTES],
-        len: u8,
-    },
+    Inline(InlineBytes),
     Slot(ReceivedSlot),
     /// Copied, and the slot returned, before somebody asked for it.
     Private(Private),
@@ -54,6 +93,21 @@ impl ReceivedSlot {
         Self { link, segment, address, len, handle: Some(handle) }
     }
 
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Copies it to private memory, once, and returns the slot.
+    pub(crate) fn into_private(self) -> Private {
+        Private::pooled(self.copy())
+    }
+
+    /// The same, but the slot's return is left to the reply that names the handle.
+    pub(crate) fn into_private_and_handle(mut self) -> (Private, Option<Handle>) {
+        (Private::pooled(self.copy()), self.handle.take())
+    }
+
     fn copy(&self) -> PooledBuf {
         // SAFETY: `new` promised `len` mapped bytes, and `copy_from_shared` initialises as many as it copies.
         unsafe { PooledBuf::filled_by(self.len, |dst| copy_from_shared(self.address, dst, self.len)) }
@@ -71,54 +125,47 @@ impl Drop for ReceivedSlot {
 }
 
 impl Received {
-    /// A payload that came inside its entry.
-    pub(crate) fn inline(message: &[u8]) -> Self {
-        let mut bytes = [0; INLINE_BYTES];
-        bytes[..message.len()].copy_from_slice(message);
-        Self::Inline { bytes, len: message.len() as u8 }
-    }
-
-    #[cfg(test)]
+    /// No bytes.
     pub(crate) fn empty() -> Self {
-        Self::Inline { bytes: [0; INLINE_BYTES], len: 0 }
+        Self::Inline(InlineBytes::new(&[]))
     }
 
     pub(crate) fn len(&self) -> usize {
         match self {
-            Self::Inline { len, .. } => usize::from(*len),
+            Self::Inline(inline) => inline.as_slice().len(),
             Self::Slot(slot) => slot.len,
             Self::Private(private) => private.remaining(),
         }
     }
 
+    /// As it was when it came; nothing of it is left here.
+    pub(crate) fn arrived(&mut self) -> Arrived<'_> {
+        if let Self::Slot(_) = self {
+            let Self::Slot(slot) = mem::replace(self, Self::empty()) else { unreachable!("just seen") };
+            return Arrived::Slot(slot);
+        }
+        match &*self {
+            Self::Inline(inline) => Arrived::Private(inline.as_slice()),
+            Self::Private(private) => Arrived::Private(private.chunk()),
+            Self::Slot(_) => unreachable!("dealt with above"),
+        }
+    }
+
     /// Copies it to private memory, once, and returns its slot.
-    #[inline]
     pub(crate) fn into_private(self) -> Private {
         match self {
-            Self::Inline { bytes, len } => Private::inline(bytes, usize::from(len)),
-            Self::Slot(slot) => Private::pooled(slot.copy()),
+            Self::Inline(inline) => Private::inline(inline),
+            Self::Slot(slot) => slot.into_private(),
             Self::Private(private) => private,
         }
     }
 
-    /// The same bytes without a slot of the peer's.
-    pub(crate) fn without_slot(self) -> Self {
-        match self {
-            Self::Slot(slot) => Self::Private(Private::pooled(slot.copy())),
-            other => other,
-        }
-    }
-
-    /// The same, but the slot's return is left to the reply that names the handle.
+    /// Decodes a message from a private copy of it, which inline bytes are already. Nothing of it is left.
     #[inline]
-    pub(crate) fn into_private_and_handle(self) -> (Private, Option<Handle>) {
+    pub(crate) fn decode<M: Message + Default>(&mut self) -> Result<M, DecodeError> {
         match self {
-            Self::Inline { bytes, len } => (Private::inline(bytes, usize::from(len)), None),
-            Self::Slot(mut slot) => {
-                let private = Private::pooled(slot.copy());
-                (private, slot.handle.take())
-            }
-            Self::Private(private) => (private, None),
+            Self::Inline(inline) => M::decode(Short(inline.as_slice())),
+            other => M::decode(mem::replace(other, Self::empty()).into_private()),
         }
     }
 
@@ -130,7 +177,9 @@ impl Received {
         let end = start.checked_add(target.len()).filter(|&end| end <= self.len());
         assert!(end.is_some(), "range {start}..+{} of a payload of {} bytes", target.len(), self.len());
         match self {
-            Self::Inline { bytes, .. } => target.copy_from_slice(&bytes[start..start + target.len()]),
+            Self::Inline(inline) => {
+                target.copy_from_slice(&inline.as_slice()[start..start + target.len()]);
+            }
             Self::Private(private) => target.copy_from_slice(&private.chunk()[start..start + target.len()]),
             Self::Slot(slot) => {
                 // SAFETY: the range was checked against `len`, which `new` promised to be mapped.
@@ -142,7 +191,7 @@ impl Received {
     /// The payload, copied to a vector of its own.
     pub(crate) fn to_vec(&self) -> Vec<u8> {
         match self {
-            Self::Inline { bytes, len } => bytes[..usize::from(*len)].to_vec(),
+            Self::Inline(inline) => inline.as_slice().to_vec(),
             Self::Private(private) => private.chunk().to_vec(),
             Self::Slot(slot) => {
                 let mut copy = Vec::with_capacity(slot.len);
@@ -163,7 +212,7 @@ impl Received {
     /// The peer must not write to the payload's bytes while the borrow lives.
     pub(crate) unsafe fn as_trusted_slice(&self) -> &[u8] {
         match self {
-            Self::Inline { bytes, len } => &bytes[..usize::from(*len)],
+            Self::Inline(inline) => inline.as_slice(),
             Self::Private(private) => private.chunk(),
             // SAFETY: mapped for as long as the guard lives; the caller promises that nobody writes.
             Self::Slot(slot) => unsafe { std::slice::from_raw_parts(slot.address, slot.len) },

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::connection::link::{Link, PeerBase};
-use crate::connection::received::{Received, ReceivedSlot};
+use crate::connection::received::ReceivedSlot;
 use crate::error::Violation;
 use crate::layout::words::HANDLE_WORDS;
 use crate::layout::{Handle, RawOffset, SlotBounds};
@@ -129,7 +129,7 @@ impl PeerSegments {
     }
 
     /// Turns a peer's descriptor into a payload guard, after every check that it can fail.
-    pub(crate) fn admit(&self, link: &Arc<Link>, descriptor: Descriptor) -> Result<Received, Violation> {
+    pub(crate) fn admit(&self, link: &Arc<Link>, descriptor: Descriptor) -> Result<ReceivedSlot, Violation> {
         let Descriptor { handle: raw, offset, length } = descriptor;
         let violation = |check| Violation::Descriptor { handle: raw, offset, length, check };
         let handle = Handle::new(raw).ok_or_else(|| violation("handle beyond the maximum"))?;
@@ -150,9 +150,9 @@ impl PeerSegments {
         // SAFETY: the offset was checked to lie, with its length, inside a slot, and every slot inside its
         // segment: by the header's validation for the base, by `SegmentAdded`'s for the others. The segment's
         // `Arc`, or the link for the base, goes into the guard.
-        Ok(Received::Slot(unsafe {
+        Ok(unsafe {
             let address = base.add(offset.start() as usize);
             ReceivedSlot::new(link.clone(), word.mapping.clone(), address, length as usize, handle)
-        }))
+        })
     }
 }

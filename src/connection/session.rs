@@ -14,7 +14,7 @@ use std::sync::Arc;
 use crate::connection::close::CloseReason;
 use crate::connection::frames::Frames;
 use crate::connection::link::Link;
-use crate::connection::received::Received;
+use crate::connection::received::Arrived;
 use crate::connection::segments::PeerSegments;
 use crate::connection::send::SendFailure;
 use crate::error::Violation;
@@ -29,19 +29,19 @@ pub(crate) enum Role {
     Server,
 }
 
-/// What came through the ring.
-pub(crate) enum Event {
+/// What came through the ring. It borrows the private copy of its entry.
+pub(crate) enum Event<'a> {
     Request {
         call_id: u32,
         method: u32,
         /// Time left, in microseconds; 0 if the caller waits for ever.
         deadline_us: u32,
-        payload: Received,
+        payload: Arrived<'a>,
     },
     Reply {
         call_id: u32,
         code: u32,
-        payload: Received,
+        payload: Arrived<'a>,
     },
     Cancel {
         call_id: u32,
@@ -50,7 +50,7 @@ pub(crate) enum Event {
     Goaway,
 }
 
-impl Event {
+impl Event<'_> {
     /// Bytes of payload that came with it.
     #[inline]
     pub(crate) fn len(&self) -> usize {
@@ -62,8 +62,9 @@ impl Event {
 }
 
 /// What [`Session::poll`] found.
-pub(crate) enum Polled {
-    Event(Event),
+pub(crate) enum Polled<R> {
+    /// An event, and what came of it.
+    Event(R),
     /// An entry that means nothing. It counts like any other, so that a peer that sends nothing else cannot
     /// keep its reader inside one look.
     Nothing,
@@ -73,12 +74,14 @@ pub(crate) enum Polled {
     Empty,
 }
 
-/// An entry that waits for its segment's announcement.
-struct Stalled {
-    entry: Entry,
+/// What is known of the segment of an entry that waits for its announcement.
+#[derive(Clone, Copy)]
+enum Stalled {
+    /// The announcement may be in the socket.
+    Awaited,
     /// Everything that the peer wrote before the entry has been read: if the segment is still unknown, it
     /// was never announced.
-    socket_was_dry: bool,
+    SocketWasDry,
 }
 
 /// The receiving half of one connection.
@@ -87,7 +90,9 @@ pub(crate) struct Session {
     consumer: Consumer,
     segments: PeerSegments,
     frames: Frames,
-    /// Admitted but for its segment, which we have not heard of yet.
+    /// The private copy of the entry that is looked at: the one place that entries are copied to.
+    entry: Entry,
+    /// `entry` is admitted but for its segment, which we have not heard of yet.
     stalled: Option<Stalled>,
     /// Writes our `sleep` word.
     sleeper: Sleeper,
@@ -103,6 +108,7 @@ impl Session {
             consumer: Consumer::new(),
             segments: PeerSegments::new(link.peer_base()),
             frames,
+            entry: Entry::nop(),
             stalled: None,
             sleeper: Sleeper::new(),
             space_waiter: Sleeper::new(),
@@ -124,62 +130,49 @@ impl Session {
         self.consumer.next(link.consumer_view())
     }
 
-    /// Takes the next entry out of the ring and checks it.
+    /// Takes the next entry out of the ring, checks it, and hands what it means to `handle`.
+    ///
+    /// # Errors
+    /// What the peer may not do, and what `handle` says it may not.
     #[inline]
-    pub(crate) fn poll(&mut self, link: &Arc<Link>) -> Result<Polled, Violation> {
-        let (entry, announced) = match self.stalled.take() {
-            Some(Stalled { entry, socket_was_dry }) => (entry, socket_was_dry),
-            None => match self.consumer.pop(link.consumer_view()) {
+    pub(crate) fn poll<R>(
+        &mut self,
+        link: &Arc<Link>,
+        handle: impl FnOnce(Event<'_>) -> Result<R, Violation>,
+    ) -> Result<Polled<R>, Violation> {
+        let stalled = self.stalled.take();
+        if stalled.is_none() {
+            match self.consumer.pop_into(link.consumer_view(), self.entry.record_mut()) {
                 None => return Ok(Polled::Empty),
-                Some(popped) => {
-                    if popped.published {
-                        link.space_freed();
-                    }
-                    (Entry::admit(popped.record)?, false)
-                }
-            },
-        };
+                Some(false) => {}
+                Some(true) => link.space_freed(),
+            }
+            self.entry.admit_in_place()?;
+        }
+        let entry = &self.entry;
         let payload = match entry.body() {
-            Body::Inline(message) => Received::inline(message),
+            Body::Inline(message) => Arrived::Private(message),
             Body::Slot(descriptor) => {
-                if !announced && !self.segments.knows(descriptor.handle) {
-                    self.stalled = Some(Stalled { entry, socket_was_dry: false });
+                if !matches!(stalled, Some(Stalled::SocketWasDry)) && !self.segments.knows(descriptor.handle)
+                {
+                    self.stalled = Some(Stalled::Awaited);
                     return Ok(Polled::ReadSocket);
                 }
                 // Before anything else is looked up: whatever follows, the slot goes back.
-                self.segments.admit(link, descriptor)?
+                Arrived::Slot(self.segments.admit(link, descriptor)?)
             }
         };
-        Ok(self.event(link, &entry, payload)?.map_or(Polled::Nothing, Polled::Event))
+        match event(self.role, link, entry, payload)? {
+            Some(event) => handle(event).map(Polled::Event),
+            None => Ok(Polled::Nothing),
+        }
     }
 
     /// The socket has nothing more to read at this moment.
     pub(crate) fn on_dry(&mut self) {
         if let Some(stalled) = &mut self.stalled {
-            stalled.socket_was_dry = true;
+            *stalled = Stalled::SocketWasDry;
         }
-    }
-
-    #[inline]
-    fn event(&self, link: &Link, entry: &Entry, payload: Received) -> Result<Option<Event>, Violation> {
-        let call_id = entry.call_id();
-        Ok(Some(match (self.role, entry.kind()) {
-            (Role::Server, Kind::Request) => {
-                Event::Request { call_id, method: entry.code(), deadline_us: entry.deadline_us(), payload }
-            }
-            (Role::Server, Kind::Cancel) => Event::Cancel { call_id },
-            (Role::Client, Kind::Reply) => {
-                if let Some(raw) = entry.released() {
-                    let handle = Handle::new(raw).ok_or(Violation::ForgedRelease { handle: raw })?;
-                    link.released(handle)?;
-                }
-                Event::Reply { call_id, code: entry.code(), payload }
-            }
-            (Role::Client, Kind::Goaway) => Event::Goaway,
-            (_, Kind::Nop) => return Ok(None),
-            (Role::Client, _) => return Err(Violation::Entry("a server sends only replies and goaway")),
-            (Role::Server, _) => return Err(Violation::Entry("a client sends only requests and cancels")),
-        }))
     }
 
     // ---- parking -------------------------------------------------------------------------------------
@@ -267,4 +260,32 @@ impl Session {
             }
         }
     }
+}
+
+/// What an entry means for this side of a connection; `None` if nothing.
+#[inline]
+fn event<'a>(
+    role: Role,
+    link: &Link,
+    entry: &Entry,
+    payload: Arrived<'a>,
+) -> Result<Option<Event<'a>>, Violation> {
+    let call_id = entry.call_id();
+    Ok(Some(match (role, entry.kind()) {
+        (Role::Server, Kind::Request) => {
+            Event::Request { call_id, method: entry.code(), deadline_us: entry.deadline_us(), payload }
+        }
+        (Role::Server, Kind::Cancel) => Event::Cancel { call_id },
+        (Role::Client, Kind::Reply) => {
+            if let Some(raw) = entry.released() {
+                let handle = Handle::new(raw).ok_or(Violation::ForgedRelease { handle: raw })?;
+                link.released(handle)?;
+            }
+            Event::Reply { call_id, code: entry.code(), payload }
+        }
+        (Role::Client, Kind::Goaway) => Event::Goaway,
+        (_, Kind::Nop) => return Ok(None),
+        (Role::Client, _) => return Err(Violation::Entry("a server sends only replies and goaway")),
+        (Role::Server, _) => return Err(Violation::Entry("a client sends only requests and cancels")),
+    }))
 }

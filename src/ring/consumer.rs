@@ -75,6 +75,15 @@ impl Consumer {
     /// Publishes when a quarter of the ring is unpublished, and says so.
     #[inline]
     pub(crate) fn pop(&mut self, view: ConsumerView<'_>) -> Option<Popped> {
+        let mut record = Record::nop();
+        let published = self.pop_into(view, &mut record)?;
+        Some(Popped { record, published })
+    }
+
+    /// As [`pop`](Self::pop), into a record that is kept for the purpose: what is not of this entry stays in
+    /// it. Returns [`Popped::published`].
+    #[inline]
+    pub(crate) fn pop_into(&mut self, view: ConsumerView<'_>, record: &mut Record) -> Option<bool> {
         let cell = cell_of(view.entries, self.head);
         // Relaxed, with the fence: std guarantees no more on a mapping that we may only read. The pair is an
         // Acquire load and reads the Release store in `Reservation::commit` (E1).
@@ -82,11 +91,10 @@ impl Consumer {
             return None;
         }
         fence(Ordering::Acquire);
-        let record = Record::load(cell);
+        record.load(cell);
         self.head += 1;
         let quarter = (view.entries.len() as u64 / 4).max(1);
-        let published = self.unpublished() >= quarter && self.publish(view);
-        Some(Popped { record, published })
+        Some(self.unpublished() >= quarter && self.publish(view))
     }
 
     /// Tells the producers how far we are; to be called before parking and at the end of a turn.

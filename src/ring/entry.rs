@@ -135,7 +135,6 @@ impl Entry {
     }
 
     /// Nothing.
-    #[cfg(test)]
     pub(crate) fn nop() -> Self {
         Self::blank(Kind::Nop, 0, 0, 0)
     }
@@ -146,7 +145,21 @@ impl Entry {
     /// [`Violation::Entry`], with the name of the check, unless one of the builders could have built it.
     #[inline]
     pub(crate) fn admit(record: Record) -> Result<Self, Violation> {
-        let head = &record.head;
+        let mut entry = Self { record, kind: Kind::Nop };
+        entry.admit_in_place()?;
+        Ok(entry)
+    }
+
+    /// Where a peer's entry is to be copied to; [`admit_in_place`](Self::admit_in_place) follows.
+    #[inline]
+    pub(crate) fn record_mut(&mut self) -> &mut Record {
+        &mut self.record
+    }
+
+    /// [`admit`](Self::admit) for a record that lies here already. After an error it means nothing.
+    #[inline]
+    pub(crate) fn admit_in_place(&mut self) -> Result<(), Violation> {
+        let head = &self.record.head;
         let [kind, flags, meta_low, meta_high] = head[word::KIND].to_le_bytes();
         let kind = Kind::try_from(kind)?;
         let ensure = |good: bool, check: &'static str| good.then_some(()).ok_or(Violation::Entry(check));
@@ -167,7 +180,8 @@ impl Entry {
                 ensure(kind == Kind::Cancel || head[word::CALL_ID] == 0, "unused field not zero")?;
             }
         }
-        Ok(Self { record, kind })
+        self.kind = kind;
+        Ok(())
     }
 
     #[inline]

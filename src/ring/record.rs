@@ -69,14 +69,12 @@ impl Record {
     /// Copies an entry out of the ring. Each shared word is read once, and the head's copy decides how many
     /// body words follow, so a peer that changes the entry meanwhile changes nothing that was checked.
     #[inline(always)]
-    pub(super) fn load(cell: &EntryCell) -> Self {
+    pub(super) fn load(&mut self, cell: &EntryCell) {
         // Relaxed throughout: the caller's fence(Acquire) after its load of `seq` orders the copy (E1).
-        let head = array::from_fn(|i| cell.head[i].load(Ordering::Relaxed));
-        let mut body = [0; BODY_WORDS];
-        for (private, shared) in body.iter_mut().zip(&cell.body).take(body_words(&head)) {
+        self.head = array::from_fn(|i| cell.head[i].load(Ordering::Relaxed));
+        for (private, shared) in self.body.iter_mut().zip(&cell.body).take(body_words(&self.head)) {
             *private = shared.load(Ordering::Relaxed);
         }
-        Self { head, body }
     }
 
     /// Copies the entry into the ring, all but `seq`.

@@ -10,8 +10,61 @@ use crate::rpc::pool::PooledBuf;
 /// Below this length a `bytes` field is copied out: sharing would keep a whole receive buffer alive for it.
 const SHARE_FROM: usize = 1024;
 
-/// Room for a payload that came inside its ring entry, in bytes.
-pub(crate) const INLINE_BYTES: usize = 96;
+/// A payload that came inside its ring entry. Aligned as it was there, since a copy of vector words that
+/// straddle those it was written with stalls the processor.
+#[derive(Clone, Copy)]
+#[repr(align(16))]
+pub(crate) struct InlineBytes {
+    bytes: [u8; Self::ROOM],
+    len: u8,
+}
+
+impl InlineBytes {
+    /// Most bytes that there can be.
+    pub(crate) const ROOM: usize = 96;
+
+    /// # Panics
+    /// If there are more than [`ROOM`](Self::ROOM): admission has checked it.
+    #[inline]
+    pub(crate) fn new(payload: &[u8]) -> Self {
+        let mut bytes = [0; Self::ROOM];
+        bytes[..payload.len()].copy_from_slice(payload);
+        Self { bytes, len: payload.len() as u8 }
+    }
+
+    #[inline]
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}
+
+/// Short private bytes, read from front to back. What a slice as such does as well, except that it makes a
+/// `bytes` field of two allocations.
+pub(crate) struct Short<'a>(pub(crate) &'a [u8]);
+
+impl Buf for Short<'_> {
+    #[inline]
+    fn remaining(&self) -> usize {
+        self.0.len()
+    }
+
+    #[inline]
+    fn chunk(&self) -> &[u8] {
+        self.0
+    }
+
+    #[inline]
+    fn advance(&mut self, count: usize) {
+        self.0 = &self.0[count..];
+    }
+
+    #[inline]
+    fn copy_to_bytes(&mut self, len: usize) -> Bytes {
+        let (bytes, rest) = self.0.split_at(len);
+        self.0 = rest;
+        Bytes::copy_from_slice(bytes)
+    }
+}
 
 /// A private payload, read from front to back.
 pub(crate) struct Private {
@@ -21,10 +74,7 @@ pub(crate) struct Private {
 }
 
 enum Storage {
-    Inline {
-        bytes: [u8; INLINE_BYTES],
-        len: u8,
-    },
+    Inline(InlineBytes),
     Pooled(PooledBuf),
     /// After the first large `bytes` field: the rest shares the same buffer.
     Shared(Bytes),
@@ -32,12 +82,8 @@ enum Storage {
 
 impl Private {
     /// Takes over the bytes of an entry.
-    ///
-    /// # Panics
-    /// If `len` is larger than [`INLINE_BYTES`]: admission has checked it.
-    pub(crate) fn inline(bytes: [u8; INLINE_BYTES], len: usize) -> Self {
-        assert!(len <= INLINE_BYTES);
-        Self { storage: Storage::Inline { bytes, len: len as u8 }, start: 0 }
+    pub(crate) fn inline(inline: InlineBytes) -> Self {
+        Self { storage: Storage::Inline(inline), start: 0 }
     }
 
     pub(crate) fn pooled(buf: PooledBuf) -> Self {
@@ -46,7 +92,7 @@ impl Private {
 
     fn rest(&self) -> &[u8] {
         let all = match &self.storage {
-            Storage::Inline { bytes, len } => &bytes[..usize::from(*len)],
+            Storage::Inline(inline) => inline.as_slice(),
             Storage::Pooled(buf) => buf.as_slice(),
             Storage::Shared(bytes) => bytes,
         };
@@ -88,7 +134,7 @@ impl Buf for Private {
         let shared = match storage {
             Storage::Shared(bytes) => bytes,
             Storage::Pooled(buf) => Bytes::from_owner(buf),
-            Storage::Inline { .. } => unreachable!("an inline payload is shorter than SHARE_FROM"),
+            Storage::Inline(_) => unreachable!("an inline payload is shorter than SHARE_FROM"),
         };
         let bytes = shared.slice(self.start..self.start + len);
         self.storage = Storage::Shared(shared);
@@ -126,7 +172,7 @@ mod tests {
 
     #[test]
     fn an_inline_payload_ends_at_its_length() {
-        let mut payload = Private::inline([3; INLINE_BYTES], 5);
+        let mut payload = Private::inline(InlineBytes::new(&[3; 5]));
         assert_eq!(payload.remaining(), 5);
         assert_eq!(payload.copy_to_bytes(5), &[3u8; 5][..]);
         assert!(!payload.has_remaining());

@@ -9,7 +9,7 @@ use crate::error::Violation;
 use crate::os::current_cpu;
 use crate::ring::{Next, UNKNOWN_CPU};
 use crate::rpc::Status;
-use crate::server::exchange::Exchange;
+use crate::server::exchange::{Exchange, Incoming};
 use crate::server::peer::Peer;
 use crate::server::reactor::Shared;
 use crate::sync::Ordering;
@@ -122,14 +122,9 @@ impl Connection {
             if self.peer.is_congested() {
                 return served > 0;
             }
-            match self.session.poll(&self.peer.link) {
-                Ok(Polled::Event(event)) => {
-                    bytes += event.len();
-                    if let Err(violation) = self.handle(shared, event) {
-                        self.peer.link.violated(violation);
-                        return true;
-                    }
-                }
+            let peer = &self.peer;
+            match self.session.poll(&peer.link, |event| handle(peer, shared, event)) {
+                Ok(Polled::Event(len)) => bytes += len,
                 Ok(Polled::Nothing) => {}
                 Ok(Polled::Empty) => return served > 0,
                 Ok(Polled::ReadSocket) => {
@@ -149,25 +144,6 @@ impl Connection {
             }
         }
         true
-    }
-
-    #[inline]
-    fn handle(&mut self, shared: &Shared, event: Event) -> Result<(), Violation> {
-        match event {
-            Event::Request { call_id, method, deadline_us, payload } => {
-                self.peer.calls.begin(call_id)?;
-                let deadline = deadline_of(deadline_us);
-                let exchange = Exchange::new(self.peer.clone(), call_id, method, deadline, payload);
-                if shared.is_draining() {
-                    let _ = exchange.fail(&Status::unavailable("the server is shutting down"));
-                } else {
-                    shared.dispatch.call(exchange);
-                }
-            }
-            Event::Cancel { call_id } => self.peer.calls.cancel(call_id),
-            Event::Reply { .. } | Event::Goaway => unreachable!("the session admits by role"),
-        }
-        Ok(())
     }
 
     /// Reads the socket once if it may hold something.
@@ -253,19 +229,12 @@ impl Connection {
     fn drain(&mut self, shared: &Shared) {
         self.session.on_dry();
         for _ in 0..self.peer.link.consumer_view().entries.len() {
-            let served = match self.session.poll(&self.peer.link) {
-                Ok(Polled::Event(event)) => self.handle(shared, event),
-                Ok(Polled::ReadSocket) => {
-                    self.session.on_dry();
-                    Ok(())
-                }
-                Ok(Polled::Nothing) => Ok(()),
+            let peer = &self.peer;
+            match self.session.poll(&peer.link, |event| handle(peer, shared, event)) {
+                Ok(Polled::Event(_) | Polled::Nothing) => {}
+                Ok(Polled::ReadSocket) => self.session.on_dry(),
                 Ok(Polled::Empty) => return,
-                Err(violation) => Err(violation),
-            };
-            if let Err(violation) = served {
-                self.peer.link.violated(violation);
-                return;
+                Err(violation) => return drop(self.peer.link.violated(violation)),
             }
         }
     }
@@ -276,6 +245,27 @@ impl Connection {
             self.drain(shared);
         }
     }
+}
+
+/// Does what an event asks for; the bytes that came with it.
+#[inline]
+fn handle(peer: &Arc<Peer>, shared: &Shared, event: Event<'_>) -> Result<usize, Violation> {
+    let len = event.len();
+    match event {
+        Event::Request { call_id, method, deadline_us, payload } => {
+            peer.calls.begin(call_id)?;
+            let call = Incoming { call_id, method, deadline: deadline_of(deadline_us) };
+            if shared.is_draining() {
+                let status = Status::unavailable("the server is shutting down");
+                let _ = Exchange::new(peer, call, payload).fail(&status);
+            } else {
+                shared.dispatch.call(peer, call, payload);
+            }
+        }
+        Event::Cancel { call_id } => peer.calls.cancel(call_id),
+        Event::Reply { .. } | Event::Goaway => unreachable!("the session admits by role"),
+    }
+    Ok(len)
 }
 
 /// When a call that came in just now expires. The largest duration stands for itself and all beyond.

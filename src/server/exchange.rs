@@ -8,10 +8,10 @@ use std::time::Instant;
 
 use prost::Message;
 
-use crate::connection::{Received, SendFailure, Slot};
+use crate::connection::{Arrived, SendFailure, Slot};
 use crate::layout::Handle;
 use crate::raw::{Loan, Payload, RawBody};
-use crate::rpc::{Context, Request, Response, Status};
+use crate::rpc::{Context, Request, Response, Short, Status};
 use crate::server::peer::{Answer, Peer};
 
 /// Requests from this size on are given back by the reply that answers them, not by a word of their own: the
@@ -19,16 +19,22 @@ use crate::server::peer::{Answer, Peer};
 const RELEASE_WITH_REPLY: usize = 1 << 20;
 
 /// A call that waits for its answer. Generated servers take it apart; it is answered even if it is dropped.
-pub struct Exchange {
-    peer: Arc<Peer>,
-    call_id: u32,
-    method: u32,
-    deadline: Option<Instant>,
+pub struct Exchange<'a> {
+    peer: &'a Arc<Peer>,
+    call: Incoming,
     /// `None` once the request was read.
-    payload: Option<Received>,
+    payload: Option<Arrived<'a>>,
     /// The request's slot, if the answer is to give it back.
     released: Option<Handle>,
     answered: bool,
+}
+
+/// A request, apart from its payload.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Incoming {
+    pub(super) call_id: u32,
+    pub(super) method: u32,
+    pub(super) deadline: Option<Instant>,
 }
 
 /// Proof that a call was answered: [`Exchange`]'s methods return it.
@@ -36,19 +42,14 @@ pub struct Exchange {
 #[must_use = "returned by Service::call"]
 pub struct Handled(());
 
-impl Exchange {
-    pub(super) fn new(
-        peer: Arc<Peer>,
-        call_id: u32,
-        method: u32,
-        deadline: Option<Instant>,
-        payload: Received,
-    ) -> Self {
-        Self { peer, call_id, method, deadline, payload: Some(payload), released: None, answered: false }
+impl<'a> Exchange<'a> {
+    #[inline]
+    pub(super) fn new(peer: &'a Arc<Peer>, call: Incoming, payload: Arrived<'a>) -> Self {
+        Self { peer, call, payload: Some(payload), released: None, answered: false }
     }
 
     pub(super) fn method(&self) -> usize {
-        self.method as usize
+        self.call.method as usize
     }
 
     /// Decodes the request, runs the handler, and answers with what it returns.
@@ -81,8 +82,8 @@ impl Exchange {
         handler: impl FnOnce(Request<Payload>, &Replier<'_>) -> Result<RawBody<'static>, Status>,
     ) -> Handled {
         let outcome = self.run(|exchange, context| {
-            let payload = Payload::new(exchange.take_payload());
-            handler(Request::received(payload, context), &Replier { peer: &exchange.peer })
+            let payload = Payload::new(exchange.take_payload().keep());
+            handler(Request::received(payload, context), &Replier { peer: exchange.peer })
         });
         match outcome {
             Ok(body) => self.finish(|peer, answer| peer.reply_raw(answer, body)),
@@ -93,7 +94,7 @@ impl Exchange {
     /// Answers that there is no such method.
     #[cold]
     pub fn unimplemented(self) -> Handled {
-        let status = Status::unimplemented(format!("this server has no method number {}", self.method));
+        let status = Status::unimplemented(format!("this server has no method number {}", self.call.method));
         self.fail(&status)
     }
 
@@ -107,7 +108,7 @@ impl Exchange {
     #[inline]
     fn run<T>(&mut self, handler: impl FnOnce(&mut Self, Context) -> Result<T, Status>) -> Result<T, Status> {
         self.check_wanted()?;
-        let context = Context { deadline: self.deadline, peer: Some(self.peer.link.credentials()) };
+        let context = Context { deadline: self.call.deadline, peer: Some(self.peer.link.credentials()) };
         // Unwind safe: after a panic the exchange is only answered, and whatever else the handler touched is
         // the service's own to keep in order.
         let outcome = panic::catch_unwind(AssertUnwindSafe(|| handler(self, context)))
@@ -119,10 +120,10 @@ impl Exchange {
     /// Whether anybody still waits for the answer.
     #[inline]
     fn check_wanted(&self) -> Result<(), Status> {
-        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        if self.call.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Err(Status::deadline_exceeded("the deadline passed before the server had an answer"));
         }
-        if self.peer.calls.is_cancelled(self.call_id) {
+        if self.peer.calls.is_cancelled(self.call.call_id) {
             return Err(Status::cancelled("the caller gave the call up"));
         }
         Ok(())
@@ -133,26 +134,26 @@ impl Exchange {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
         let connection = self.peer.link.connection_id();
-        tracing::error!(%connection, method = self.method, panic = text, "a handler panicked");
+        tracing::error!(%connection, method = self.call.method, panic = text, "a handler panicked");
         Status::internal(format!("the handler panicked: {text}"))
     }
 
-    fn take_payload(&mut self) -> Received {
+    fn take_payload(&mut self) -> Arrived<'a> {
         self.payload.take().expect("a request is read once")
     }
 
     #[inline]
     fn decode<Req: Message + Default>(&mut self) -> Result<Req, Status> {
-        let payload = self.take_payload();
-        let private = if payload.len() >= RELEASE_WITH_REPLY {
-            let (private, handle) = payload.into_private_and_handle();
-            self.released = handle;
-            private
-        } else {
-            payload.into_private()
+        let decoded = match self.take_payload() {
+            Arrived::Private(bytes) => Req::decode(Short(bytes)),
+            Arrived::Slot(slot) if slot.len() >= RELEASE_WITH_REPLY => {
+                let (private, handle) = slot.into_private_and_handle();
+                self.released = handle;
+                Req::decode(private)
+            }
+            Arrived::Slot(slot) => Req::decode(slot.into_private()),
         };
-        Req::decode(private)
-            .map_err(|error| Status::internal(format!("the request does not decode: {error}")))
+        decoded.map_err(|error| Status::internal(format!("the request does not decode: {error}")))
     }
 
     #[inline]
@@ -160,28 +161,24 @@ impl Exchange {
         self.answered = true;
         // An unread request gives its slot back before its caller can send another.
         drop(self.payload.take());
-        answer(&self.peer, Answer { call_id: self.call_id, released: self.released });
+        answer(self.peer, Answer { call_id: self.call.call_id, released: self.released });
         Handled(())
     }
 }
 
-impl Drop for Exchange {
+impl Drop for Exchange<'_> {
     fn drop(&mut self) {
         if !self.answered {
             drop(self.payload.take());
-            let answer = Answer { call_id: self.call_id, released: self.released };
+            let answer = Answer { call_id: self.call.call_id, released: self.released };
             self.peer.fail(answer, &Status::internal("the service dropped the call without an answer"));
         }
     }
 }
 
-impl fmt::Debug for Exchange {
+impl fmt::Debug for Exchange<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Exchange")
-            .field("call_id", &self.call_id)
-            .field("method", &self.method)
-            .field("deadline", &self.deadline)
-            .finish_non_exhaustive()
+        f.debug_struct("Exchange").field("call", &self.call).finish_non_exhaustive()
     }
 }
 

@@ -6,15 +6,30 @@ use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Sender, unbounded};
 
+use crate::connection::{Arrived, Received};
 use crate::server::builder::Handlers;
-use crate::server::exchange::Exchange;
+use crate::server::exchange::{Exchange, Incoming};
+use crate::server::peer::Peer;
 use crate::server::router::Router;
+
+/// A call that waits for a thread of the pool.
+struct Job {
+    peer: Arc<Peer>,
+    call: Incoming,
+    payload: Received,
+}
+
+impl Job {
+    fn run(mut self, router: &Router) {
+        router.call(Exchange::new(&self.peer, self.call, self.payload.arrived()));
+    }
+}
 
 /// Takes calls to their handlers.
 pub(super) struct Dispatch {
     router: Arc<Router>,
     /// `None` if handlers run where the call came in.
-    pool: Option<Sender<Exchange>>,
+    pool: Option<Sender<Job>>,
 }
 
 impl Dispatch {
@@ -24,10 +39,10 @@ impl Dispatch {
             return Ok((Self { router, pool: None }, Vec::new()));
         };
         // Unbounded, and yet bounded: each connection has at most `max_in_flight` calls in it.
-        let (sender, receiver) = unbounded::<Exchange>();
+        let (sender, receiver) = unbounded::<Job>();
         let workers = (0..threads.max(1)).map(|number| {
             let (router, receiver) = (router.clone(), receiver.clone());
-            let work = move || receiver.iter().for_each(|exchange| router.call(exchange));
+            let work = move || receiver.iter().for_each(|job| job.run(&router));
             thread::Builder::new().name(format!("mmap-rpc-pool-{number}")).spawn(work)
         });
         let workers = workers.collect::<io::Result<_>>()?;
@@ -36,13 +51,13 @@ impl Dispatch {
 
     /// Runs the handler, or has a thread of the pool run it.
     #[inline]
-    pub(super) fn call(&self, exchange: Exchange) {
+    pub(super) fn call(&self, peer: &Arc<Peer>, call: Incoming, payload: Arrived<'_>) {
         match &self.pool {
-            None => self.router.call(exchange),
+            None => self.router.call(Exchange::new(peer, call, payload)),
             // The receivers live as long as the threads, which end when this sender is dropped.
-            Some(pool) => {
-                pool.send(exchange).unwrap_or_else(|refused| self.router.call(refused.into_inner()))
-            }
+            Some(pool) => pool
+                .send(Job { peer: peer.clone(), call, payload: payload.keep() })
+                .unwrap_or_else(|refused| refused.into_inner().run(&self.router)),
         }
     }
 }

@@ -16,7 +16,7 @@ pub trait Service: Send + Sync + 'static {
     fn methods(&self) -> &'static [&'static str];
 
     /// Answers a call of the method with that index in [`methods`](Self::methods).
-    fn call(&self, method: usize, exchange: Exchange) -> Handled;
+    fn call(&self, method: usize, exchange: Exchange<'_>) -> Handled;
 }
 
 /// A handler of plain bytes.
@@ -84,7 +84,7 @@ impl Router {
 
     /// Answers a call.
     #[inline]
-    pub(super) fn call(&self, exchange: Exchange) {
+    pub(super) fn call(&self, exchange: Exchange<'_>) {
         let Handled { .. } = match self.routes.get(exchange.method()) {
             Some(&Route::Service { service, method }) => self.services[service].call(method, exchange),
             Some(&Route::Raw(index)) => exchange.raw(&self.raw[index]),

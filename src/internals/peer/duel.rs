@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::opening::pair;
 use super::{Peer, RawEntry, Word};
 use crate::connection::{
-    Config, Event, Frames, Link, Polled, Role, SendFailure, Session, Slot, SocketState, prepare_bytes,
-    read_control,
+    Config, Event, Frames, Link, Polled, Received, Role, SendFailure, Session, Slot, SocketState,
+    prepare_bytes, read_control,
 };
 
 /// One step of a script.
@@ -39,7 +39,7 @@ pub struct Duel {
     hostile: Peer,
     file: OwnedFd,
     keep: bool,
-    kept: Vec<Event>,
+    kept: Vec<Received>,
 }
 
 impl Duel {
@@ -102,11 +102,15 @@ impl Duel {
             self.session.disarm(&self.link);
         }
         for _ in 0..Self::LOOKS_PER_TURN {
-            match self.session.poll(&self.link) {
+            let (limit, keep, kept) = (self.link.limits().max_message_size, self.keep, &mut self.kept);
+            let look = |event: Event<'_>| {
+                kept.extend(look_at(event, limit).filter(|_| keep));
+                Ok(())
+            };
+            match self.session.poll(&self.link, look) {
                 Ok(Polled::Empty) => break,
-                Ok(Polled::Nothing) => {}
+                Ok(Polled::Nothing | Polled::Event(())) => {}
                 Ok(Polled::ReadSocket) => _ = read_control(&mut self.session, &self.link),
-                Ok(Polled::Event(event)) => self.look_at(event),
                 Err(violation) => _ = self.link.violated(violation),
             }
             if self.link.is_closed() {
@@ -116,16 +120,6 @@ impl Duel {
         // Bounded: the script alone fills the socket.
         while let Ok(SocketState::More { .. }) = read_control(&mut self.session, &self.link) {}
         let _ = self.link.flush();
-    }
-
-    fn look_at(&mut self, event: Event) {
-        if let Event::Request { payload, .. } | Event::Reply { payload, .. } = &event {
-            assert_eq!(payload.to_vec().len(), payload.len());
-            assert!(payload.len() as u64 <= self.link.limits().max_message_size);
-        }
-        if self.keep {
-            self.kept.push(event);
-        }
     }
 
     fn send(&mut self, len: usize) {
@@ -182,4 +176,13 @@ impl std::fmt::Debug for Duel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Duel").field("link", &self.link).finish_non_exhaustive()
     }
+}
+
+/// Reads what came, as a handler would; the payload, if there is one.
+fn look_at(event: Event<'_>, max_message_size: u64) -> Option<Received> {
+    let (Event::Request { payload, .. } | Event::Reply { payload, .. }) = event else { return None };
+    let (len, kept) = (payload.len(), payload.keep());
+    assert_eq!(kept.to_vec().len(), len);
+    assert!(len as u64 <= max_message_size);
+    Some(kept)
 }

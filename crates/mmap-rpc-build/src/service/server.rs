@@ -79,7 +79,7 @@ fn write_routing(service: &Service, buf: &mut String) {
     // A service without methods looks at no number.
     let method = if service.methods.is_empty() { "_method" } else { "method" };
     line(buf, 2, &format!("{method}: usize,"));
-    line(buf, 2, "exchange: ::mmap_rpc::server::Exchange,");
+    line(buf, 2, "exchange: ::mmap_rpc::server::Exchange<'_>,");
     line(buf, 1, ") -> ::mmap_rpc::server::Handled {");
     if service.methods.is_empty() {
         line(buf, 2, "exchange.unimplemented()");

@@ -22,8 +22,8 @@ fn beside_deliver<R>(
     let leader = thread::spawn({
         let (table, dropped) = (table.clone(), dropped.clone());
         move || {
-            let reply = Reply { code: CODE, payload: Received::counted_by(&dropped) };
-            table.deliver(ticket.call_id, reply).map_err(drop)
+            let payload = Received::counted_by(&dropped);
+            table.deliver(ticket.call_id, || Reply { code: CODE, payload }).map_err(drop)
         }
     });
     let left = caller(&table, ticket);

@@ -164,7 +164,7 @@ impl<T: BlockingBare> ::mmap_rpc::server::Service for BareServer<T> {
     fn call(
         &self,
         method: usize,
-        exchange: ::mmap_rpc::server::Exchange,
+        exchange: ::mmap_rpc::server::Exchange<'_>,
     ) -> ::mmap_rpc::server::Handled {
         match method {
             0 => exchange.unary(|request| T::call(&self.service, request)),

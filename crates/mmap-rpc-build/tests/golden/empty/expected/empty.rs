@@ -71,7 +71,7 @@ impl<T: BlockingNothing> ::mmap_rpc::server::Service for NothingServer<T> {
     fn call(
         &self,
         _method: usize,
-        exchange: ::mmap_rpc::server::Exchange,
+        exchange: ::mmap_rpc::server::Exchange<'_>,
     ) -> ::mmap_rpc::server::Handled {
         exchange.unimplemented()
     }

@@ -227,7 +227,7 @@ impl<T: BlockingSelf> ::mmap_rpc::server::Service for SelfServer<T> {
     fn call(
         &self,
         method: usize,
-        exchange: ::mmap_rpc::server::Exchange,
+        exchange: ::mmap_rpc::server::Exchange<'_>,
     ) -> ::mmap_rpc::server::Handled {
         match method {
             0 => exchange.unary(|request| T::r#type(&self.service, request)),

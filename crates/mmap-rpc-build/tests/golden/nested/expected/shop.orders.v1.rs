@@ -215,7 +215,7 @@ impl<T: BlockingOrders> ::mmap_rpc::server::Service for OrdersServer<T> {
     fn call(
         &self,
         method: usize,
-        exchange: ::mmap_rpc::server::Exchange,
+        exchange: ::mmap_rpc::server::Exchange<'_>,
     ) -> ::mmap_rpc::server::Handled {
         match method {
             0 => exchange.unary(|request| T::place(&self.service, request)),

@@ -95,7 +95,7 @@ impl<T: BlockingCache> ::mmap_rpc::server::Service for CacheServer<T> {
     fn call(
         &self,
         method: usize,
-        exchange: ::mmap_rpc::server::Exchange,
+        exchange: ::mmap_rpc::server::Exchange<'_>,
     ) -> ::mmap_rpc::server::Handled {
         match method {
             0 => exchange.unary(|request| T::get(&self.service, request)),
