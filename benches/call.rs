@@ -2,6 +2,9 @@
 //!
 //! The program starts itself once more as the server. Every call echoes its bytes, so a message of n bytes
 //! crosses twice. `cargo bench --bench call`
+//!
+//! The last lines are medians of calls and of ping-pongs that take turns within a second of each other, and
+//! their ratios: two processors of a virtual machine may be near or far from each other, and change.
 
 use std::env;
 use std::hint::black_box;
@@ -10,12 +13,13 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput};
 use mmap_rpc::server::{Exchange, Handled, Service};
-use mmap_rpc::{Channel, Request, Response, Server};
+use mmap_rpc::{Channel, Method, Request, Response, Server};
 
 /// Tells the second process where to listen.
 const SOCKET: &str = "MMAP_RPC_BENCH_SOCKET";
@@ -55,47 +59,83 @@ fn serve(path: &Path) {
     server.run().expect("serve");
 }
 
-/// Starts the server process and waits until it listens.
-fn start_server(path: &Path) -> Child {
-    let mut child = Command::new(env::current_exe().expect("our own path"))
-        .env(SOCKET, path)
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("start the server process");
-    let stdout = child.stdout.take().expect("piped");
-    BufReader::new(stdout).read_line(&mut String::new()).expect("the server says when it is ready");
-    child
+/// The server process; it ends with this.
+struct ServerProcess(Child);
+
+impl ServerProcess {
+    /// Starts it and waits until it listens.
+    fn start(path: &Path) -> Self {
+        let mut child = Command::new(env::current_exe().expect("our own path"))
+            .env(SOCKET, path)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("start the server process");
+        let stdout = child.stdout.take().expect("piped");
+        BufReader::new(stdout).read_line(&mut String::new()).expect("the server says when it is ready");
+        Self(child)
+    }
+}
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        self.0.kill().expect("end the server process");
+        self.0.wait().expect("reap the server process");
+    }
 }
 
 /// Two threads that hand a number to and fro, without a pause between looks: what a round trip costs before
 /// any protocol.
-fn ping_pong(criterion: &mut Criterion) {
-    #[repr(align(128))]
-    struct Line(AtomicU64);
-    let lines = Arc::new([Line(AtomicU64::new(0)), Line(AtomicU64::new(0))]);
-    let echo = thread::spawn({
-        let lines = lines.clone();
-        move || {
-            let mut seen = 0;
-            while seen != u64::MAX {
-                let ping = lines[0].0.load(Ordering::Acquire);
-                if ping != seen {
-                    seen = ping;
-                    lines[1].0.store(ping, Ordering::Release);
+struct PingPong {
+    lines: Arc<[Line; 2]>,
+    echo: Option<JoinHandle<()>>,
+    number: u64,
+}
+
+#[repr(align(128))]
+struct Line(AtomicU64);
+
+impl PingPong {
+    fn start() -> Self {
+        let lines = Arc::new([Line(AtomicU64::new(0)), Line(AtomicU64::new(0))]);
+        let echo = thread::spawn({
+            let lines = lines.clone();
+            move || {
+                let mut seen = 0;
+                while seen != u64::MAX {
+                    let ping = lines[0].0.load(Ordering::Acquire);
+                    if ping != seen {
+                        seen = ping;
+                        lines[1].0.store(ping, Ordering::Release);
+                    }
                 }
             }
-        }
-    });
-    let mut number = 0;
-    criterion.bench_function("floor/ping-pong", |bencher| {
-        bencher.iter(|| {
-            number += 1;
-            lines[0].0.store(number, Ordering::Release);
-            while lines[1].0.load(Ordering::Acquire) != number {}
         });
-    });
-    lines[0].0.store(u64::MAX, Ordering::Release);
-    echo.join().expect("the echo ends");
+        Self { lines, echo: Some(echo), number: 0 }
+    }
+
+    /// One round trip.
+    fn play(&mut self) {
+        self.number += 1;
+        self.lines[0].0.store(self.number, Ordering::Release);
+        while self.lines[1].0.load(Ordering::Acquire) != self.number {}
+    }
+}
+
+impl Drop for PingPong {
+    fn drop(&mut self) {
+        self.lines[0].0.store(u64::MAX, Ordering::Release);
+        self.echo.take().expect("joined once").join().expect("the echo ends");
+    }
+}
+
+fn floor(criterion: &mut Criterion) {
+    let mut game = PingPong::start();
+    criterion.bench_function("floor/ping-pong", |bencher| bencher.iter(|| game.play()));
+}
+
+/// One call that echoes the message.
+fn echo(channel: &Channel, method: &Method, message: &Bytes) -> Bytes {
+    channel.unary::<Bytes, Bytes>(method, message.clone().into()).wait().expect("echo").into_inner()
 }
 
 fn calls(criterion: &mut Criterion, channel: &Channel) {
@@ -106,9 +146,7 @@ fn calls(criterion: &mut Criterion, channel: &Channel) {
         group.throughput(Throughput::Bytes(2 * size as u64));
         group.bench_function(format!("typed/{size}"), |bencher| {
             bencher.iter(|| {
-                let call = channel.unary::<Bytes, Bytes>(&typed, message.clone().into());
-                let reply = call.wait().expect("echo").into_inner();
-                assert_eq!(black_box(reply).len(), size);
+                assert_eq!(black_box(echo(channel, &typed, &message)).len(), size);
             });
         });
         group.bench_function(format!("raw/{size}"), |bencher| {
@@ -139,19 +177,60 @@ fn flood(criterion: &mut Criterion, channel: &Channel) {
     });
 }
 
+/// Nanoseconds that `step` takes, measured `BATCHES` times over a few steps each.
+fn time_batches(times: &mut Vec<f64>, mut step: impl FnMut()) {
+    const BATCHES: usize = 500;
+    /// Enough that the clock's 25 ns do not count.
+    const STEPS: u32 = 16;
+    for _ in 0..BATCHES {
+        let start = Instant::now();
+        (0..STEPS).for_each(|_| step());
+        times.push(start.elapsed().as_nanos() as f64 / f64::from(STEPS));
+    }
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_unstable_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+/// Calls and ping-pongs in turns.
+fn ratios(channel: &Channel) {
+    const TURNS: usize = 100;
+    let method = channel.method("/bench.Echo/Typed");
+    let mut ping_pongs = Vec::new();
+    let mut calls = [0, 64].map(|size| (size, Bytes::from(vec![7; size]), Vec::new()));
+    for _ in 0..TURNS {
+        let mut game = PingPong::start();
+        time_batches(&mut ping_pongs, || game.play());
+        // Ends before the calls begin: its echo would take one of two processors.
+        drop(game);
+        for (_, message, times) in &mut calls {
+            time_batches(times, || _ = black_box(echo(channel, &method, message)));
+        }
+    }
+    let floor = median(ping_pongs);
+    println!("median ping-pong {floor:.0} ns");
+    for (size, _, times) in calls {
+        let call = median(times);
+        println!("median call of {size} bytes {call:.0} ns: {:.2} x ping-pong", call / floor);
+    }
+}
+
 fn main() {
     if let Some(path) = env::var_os(SOCKET) {
         return serve(Path::new(&path));
     }
     let directory = tempfile::tempdir().expect("a directory for the socket");
     let path = directory.path().join("socket");
-    let mut server = start_server(&path);
+    let _server = ServerProcess::start(&path);
     let channel = Channel::connect(&path).expect("connect");
     let mut criterion = Criterion::default().configure_from_args();
-    ping_pong(&mut criterion);
+    floor(&mut criterion);
     calls(&mut criterion, &channel);
     flood(&mut criterion, &channel);
     criterion.final_summary();
-    server.kill().expect("end the server process");
-    server.wait().expect("reap the server process");
+    if env::args().any(|arg| arg == "--bench") {
+        ratios(&channel);
+    }
 }
