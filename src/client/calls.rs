@@ -42,6 +42,12 @@ pub(crate) struct Reply {
     pub(crate) payload: Received,
 }
 
+impl Reply {
+    fn empty() -> Self {
+        Self { code: 0, payload: Received::empty() }
+    }
+}
+
 /// One cell per call that may be in flight.
 pub(crate) struct CallTable {
     /// One bit per cell, 1 = free.
@@ -54,8 +60,8 @@ pub(crate) struct CallTable {
 struct Cell {
     /// Phase in the low half, generation in the high one. Written by the caller and the leader, see above.
     state: AtomicU32,
-    /// Written by the leader before DONE, taken by the caller after it.
-    reply: UnsafeCell<Option<Reply>>,
+    /// Written by the leader before DONE, used by the caller after it, and empty at all other times.
+    reply: UnsafeCell<Reply>,
 }
 
 // SAFETY: `reply` is touched by the leader while the phase is BUSY and by the caller after DONE; the phase's
@@ -87,7 +93,7 @@ pub(crate) enum Delivered {
 impl CallTable {
     /// A table for `capacity` calls at once.
     pub(crate) fn new(capacity: usize) -> Self {
-        let cell = |_| Cell { state: AtomicU32::new(FREE), reply: UnsafeCell::new(None) };
+        let cell = |_| Cell { state: AtomicU32::new(FREE), reply: UnsafeCell::new(Reply::empty()) };
         let bits = |word: usize| match capacity - word * 64 {
             64.. => u64::MAX,
             rest => (1 << rest) - 1,
@@ -142,12 +148,13 @@ impl CallTable {
         self.free[index / 64].fetch_or(1 << (index % 64), Ordering::Release);
     }
 
-    /// Hands a reply to the call that it answers: `reply` makes it, if there is one. For the leader only.
+    /// Hands a reply to the call that it answers: `write` puts it into the call's cell, if there is one. For
+    /// the leader only.
     #[inline]
     pub(crate) fn deliver(
         &self,
         call_id: u32,
-        reply: impl FnOnce() -> Reply,
+        write: impl FnOnce(&mut Reply),
     ) -> Result<Delivered, Violation> {
         let index = call_index(call_id);
         let unknown = || Violation::Entry("a reply to a call that is not in flight");
@@ -161,7 +168,7 @@ impl CallTable {
         };
         if own(PENDING) {
             // SAFETY: the phase is BUSY, in which only the leader touches the reply, and there is one leader.
-            cell.reply.with_mut(|slot| unsafe { *slot = Some(reply()) });
+            cell.reply.with_mut(|reply| write(unsafe { &mut *reply }));
             // Release publishes the reply to the Acquire of the caller's `take`.
             cell.state.store(generation | DONE, Ordering::Release);
             return Ok(Delivered::To(index));
@@ -242,8 +249,7 @@ impl Deref for Taken<'_> {
     fn deref(&self) -> &Reply {
         // SAFETY: the phase was DONE: the leader is through with the cell, and only the ticket's holder, who
         // has become this, touches it until it is free. Nobody holds a `&mut` while this is borrowed.
-        let reply = self.table.cells[self.index].reply.with(|slot| unsafe { &*slot });
-        reply.as_ref().expect("DONE is stored after the reply")
+        self.table.cells[self.index].reply.with(|reply| unsafe { &*reply })
     }
 }
 
@@ -251,16 +257,14 @@ impl DerefMut for Taken<'_> {
     #[inline]
     fn deref_mut(&mut self) -> &mut Reply {
         // SAFETY: as above; this is borrowed mutably, so nobody holds another reference.
-        let reply = self.table.cells[self.index].reply.with_mut(|slot| unsafe { &mut *slot });
-        reply.as_mut().expect("DONE is stored after the reply")
+        self.table.cells[self.index].reply.with_mut(|reply| unsafe { &mut *reply })
     }
 }
 
 impl Drop for Taken<'_> {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: as in `deref_mut`.
-        self.table.cells[self.index].reply.with_mut(|slot| unsafe { *slot = None });
+        self.payload.clear();
         self.table.free(self.index);
     }
 }
@@ -269,8 +273,8 @@ impl Drop for Taken<'_> {
 mod tests {
     use super::*;
 
-    fn reply(code: u32) -> Reply {
-        Reply { code, payload: Received::empty() }
+    fn reply(code: u32) -> impl FnOnce(&mut Reply) {
+        move |reply| reply.code = code
     }
 
     #[test]
@@ -288,11 +292,11 @@ mod tests {
         let table = CallTable::new(1);
         let first = table.claim(0).unwrap();
         assert!(table.take(first).is_none());
-        assert_eq!(table.deliver(first.call_id, || reply(5)), Ok(Delivered::To(0)));
+        assert_eq!(table.deliver(first.call_id, reply(5)), Ok(Delivered::To(0)));
         assert_eq!(table.take(first).unwrap().code, 5);
         let second = table.claim(0).unwrap();
         assert_ne!(first.call_id, second.call_id);
-        assert!(table.deliver(first.call_id, || reply(6)).is_err());
+        assert!(table.deliver(first.call_id, reply(6)).is_err());
         assert!(!table.is_done(second));
     }
 
@@ -302,7 +306,7 @@ mod tests {
         let ticket = table.claim(0).unwrap();
         assert!(table.abandon(ticket));
         assert!(table.claim(0).is_none());
-        assert_eq!(table.deliver(ticket.call_id, || reply(0)), Ok(Delivered::ToNobody));
+        assert_eq!(table.deliver(ticket.call_id, reply(0)), Ok(Delivered::ToNobody));
         assert!(table.claim(0).is_some());
     }
 
@@ -310,7 +314,7 @@ mod tests {
     fn abandoning_an_answered_call_frees_it_at_once() {
         let table = CallTable::new(1);
         let ticket = table.claim(0).unwrap();
-        table.deliver(ticket.call_id, || reply(0)).unwrap();
+        table.deliver(ticket.call_id, reply(0)).unwrap();
         assert!(!table.abandon(ticket));
         assert!(table.claim(0).is_some());
     }
@@ -318,13 +322,13 @@ mod tests {
     #[test]
     fn replies_to_nothing_are_violations() {
         let table = CallTable::new(2);
-        assert!(table.deliver(0, || reply(0)).is_err());
-        assert!(table.deliver(9, || reply(0)).is_err());
+        assert!(table.deliver(0, reply(0)).is_err());
+        assert!(table.deliver(9, reply(0)).is_err());
         let ticket = table.claim(0).unwrap();
-        table.deliver(ticket.call_id, || reply(0)).unwrap();
-        assert!(table.deliver(ticket.call_id, || reply(0)).is_err(), "a second reply");
+        table.deliver(ticket.call_id, reply(0)).unwrap();
+        assert!(table.deliver(ticket.call_id, reply(0)).is_err(), "a second reply");
         let unsent = table.claim(1).unwrap();
         table.cancel_unsent(unsent);
-        assert!(table.deliver(unsent.call_id, || reply(0)).is_err());
+        assert!(table.deliver(unsent.call_id, reply(0)).is_err());
     }
 }

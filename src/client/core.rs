@@ -255,8 +255,14 @@ impl Core {
                 // waits for.
                 let index = call_index(call_id);
                 let waited_for = index == own || self.lead.is_waiting(index);
-                let keep = || if waited_for { payload.keep() } else { payload.keep_without_slot() };
-                match self.calls.deliver(call_id, || Reply { code, payload: keep() })? {
+                let write = |reply: &mut Reply| {
+                    reply.code = code;
+                    reply.payload.receive(payload);
+                    if !waited_for {
+                        reply.payload.return_slot();
+                    }
+                };
+                match self.calls.deliver(call_id, write)? {
                     Delivered::To(index) if index == own => return Ok(true),
                     Delivered::To(index) => self.lead.wake(index),
                     Delivered::ToNobody => {}

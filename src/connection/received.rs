@@ -42,15 +42,6 @@ impl Arrived<'_> {
             Self::Slot(slot) => Received::Slot(slot),
         }
     }
-
-    /// The same, for longer, and without a slot of the peer's.
-    #[inline]
-    pub(crate) fn keep_without_slot(self) -> Received {
-        match self {
-            Self::Private(bytes) => Received::Inline(InlineBytes::new(bytes)),
-            Self::Slot(slot) => Received::Private(slot.into_private()),
-        }
-    }
 }
 
 /// What came with an entry, kept. Dropped, it returns its slot to the owner.
@@ -135,6 +126,32 @@ impl Received {
             Self::Inline(inline) => inline.as_slice().len(),
             Self::Slot(slot) => slot.len,
             Self::Private(private) => private.remaining(),
+        }
+    }
+
+    /// Takes in what arrived, in place of what was here.
+    #[inline]
+    pub(crate) fn receive(&mut self, arrived: Arrived<'_>) {
+        match (arrived, &mut *self) {
+            (Arrived::Private(bytes), Self::Inline(inline)) => inline.set(bytes),
+            (arrived, _) => *self = arrived.keep(),
+        }
+    }
+
+    /// Copies what lies in a slot of the peer's, and gives the slot back.
+    #[cold]
+    pub(crate) fn return_slot(&mut self) {
+        if let Arrived::Slot(slot) = self.arrived() {
+            *self = Self::Private(slot.into_private());
+        }
+    }
+
+    /// Drops what is here.
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        match self {
+            Self::Inline(inline) => inline.set(&[]),
+            Self::Slot(_) | Self::Private(_) => *self = Self::empty(),
         }
     }
 

@@ -166,10 +166,10 @@ pub(crate) fn prepare<'a, M: Message>(
 ) -> Result<Prepared<&'a Link>, SendFailure> {
     let len = message.encoded_len();
     if len <= INLINE_BYTES {
-        let mut entry = head.inline();
-        encode(message, &mut entry.inline_mut()[..len])?;
-        entry.set_inline_length(len);
-        return Ok(Prepared { entry, slot: None });
+        let mut prepared = Prepared { entry: head.inline(), slot: None };
+        encode(message, &mut prepared.entry.inline_mut()[..len])?;
+        prepared.entry.set_inline_length(len);
+        return Ok(prepared);
     }
     let mut slot = Slot::claim(link, len as u64)?;
     encode(message, slot.bytes_mut(len))?;

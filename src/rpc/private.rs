@@ -27,9 +27,19 @@ impl InlineBytes {
     /// If there are more than [`ROOM`](Self::ROOM): admission has checked it.
     #[inline]
     pub(crate) fn new(payload: &[u8]) -> Self {
-        let mut bytes = [0; Self::ROOM];
-        bytes[..payload.len()].copy_from_slice(payload);
-        Self { bytes, len: payload.len() as u8 }
+        let mut inline = Self { bytes: [0; Self::ROOM], len: 0 };
+        inline.set(payload);
+        inline
+    }
+
+    /// Replaces the payload.
+    ///
+    /// # Panics
+    /// As for [`new`](Self::new).
+    #[inline]
+    pub(crate) fn set(&mut self, payload: &[u8]) {
+        self.bytes[..payload.len()].copy_from_slice(payload);
+        self.len = payload.len() as u8;
     }
 
     #[inline]

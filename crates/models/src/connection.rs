@@ -11,18 +11,29 @@ pub(crate) use space::SpaceNews;
 
 /// A received payload.
 pub(crate) struct Received {
-    dropped: Arc<AtomicUsize>,
+    /// `None` if it is empty.
+    dropped: Option<Arc<AtomicUsize>>,
 }
 
 impl Received {
     pub(crate) fn counted_by(dropped: &Arc<AtomicUsize>) -> Self {
-        Self { dropped: dropped.clone() }
+        Self { dropped: Some(dropped.clone()) }
+    }
+
+    pub(crate) fn empty() -> Self {
+        Self { dropped: None }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        *self = Self::empty();
     }
 }
 
 impl Drop for Received {
     fn drop(&mut self) {
-        self.dropped.fetch_add(1, Ordering::Relaxed);
+        if let Some(dropped) = &self.dropped {
+            dropped.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 

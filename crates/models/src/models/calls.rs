@@ -23,7 +23,7 @@ fn beside_deliver<R>(
         let (table, dropped) = (table.clone(), dropped.clone());
         move || {
             let payload = Received::counted_by(&dropped);
-            table.deliver(ticket.call_id, || Reply { code: CODE, payload }).map_err(drop)
+            table.deliver(ticket.call_id, |reply| *reply = Reply { code: CODE, payload }).map_err(drop)
         }
     });
     let left = caller(&table, ticket);
