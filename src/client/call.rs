@@ -93,7 +93,8 @@ impl<Resp: Message + Default> Pending<'_, Resp> {
     #[inline]
     pub fn wait(self) -> Result<Response<Resp>, Status> {
         let mut reply = self.call.wait()?;
-        (reply.payload.decode())
+        let decoded = reply.payload.decode();
+        decoded
             .map(Response::new)
             .map_err(|error| Status::internal(format!("the reply does not decode: {error}")))
     }

@@ -13,7 +13,7 @@ use crate::client::driver::{Driver, Stop};
 use crate::client::lead::Lead;
 use crate::client::method::Method;
 use crate::client::space::SpaceWaiters;
-use crate::connection::{Event, Head, Link, Prepared, SendFailure, Slot, call_index};
+use crate::connection::{Arrived, Event, Head, Link, Prepared, SendFailure, Slot, call_index};
 use crate::error::Violation;
 use crate::raw::Loan;
 use crate::ring::Entry;
@@ -250,17 +250,10 @@ impl Core {
     pub(crate) fn deliver(&self, event: Event<'_>, own: usize) -> Result<bool, Violation> {
         match event {
             Event::Reply { call_id, code, payload } => {
-                // A caller who waits takes its reply at once, from where it lies. For one who does not, the
-                // slot is returned first: the server may need it to answer the very call that this thread
-                // waits for.
-                let index = call_index(call_id);
-                let waited_for = index == own || self.lead.is_waiting(index);
+                let payload = self.keepable(call_index(call_id), own, payload);
                 let write = |reply: &mut Reply| {
                     reply.code = code;
                     reply.payload.receive(payload);
-                    if !waited_for {
-                        reply.payload.return_slot();
-                    }
                 };
                 match self.calls.deliver(call_id, write)? {
                     Delivered::To(index) if index == own => return Ok(true),
@@ -272,6 +265,15 @@ impl Core {
             Event::Request { .. } | Event::Cancel { .. } => unreachable!("the session admits by role"),
         }
         Ok(false)
+    }
+
+    /// What to keep of a reply until its caller takes it. A caller who waits takes it at once, from where it
+    /// lies. For one who does not, the slot is returned first: the server may need it to answer the very call
+    /// that this thread waits for.
+    #[inline]
+    fn keepable<'a>(&self, index: usize, own: usize, payload: Arrived<'a>) -> Arrived<'a> {
+        let waited_for = index == own || index >= self.calls.capacity() || self.lead.is_waiting(index);
+        if waited_for { payload } else { payload.without_slot() }
     }
 
     /// Wakes everybody who waits for space.

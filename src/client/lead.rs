@@ -134,7 +134,7 @@ impl<T> Lead<T> {
     #[inline]
     pub(crate) fn is_waiting(&self, index: usize) -> bool {
         // Relaxed: nobody concludes anything from it about other memory.
-        self.waiting.get(index / 64).is_some_and(|word| word.load(Ordering::Relaxed) & mask(index) != 0)
+        self.waiting[index / 64].load(Ordering::Relaxed) & mask(index) != 0
     }
 
     /// Whether any thread waits to be served or to lead. A hint, for the leader.

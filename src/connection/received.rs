@@ -20,17 +20,28 @@ const _: () = assert!(INLINE_BYTES == InlineBytes::ROOM);
 
 /// What came with an entry, at the moment when it comes. Dropped, it returns its slot to the owner.
 pub(crate) enum Arrived<'a> {
-    /// Bytes that are in private memory already.
-    Private(&'a [u8]),
+    /// The inline bytes of the entry's private copy.
+    Inline(&'a [u8]),
     Slot(ReceivedSlot),
+    /// Copied, and the slot returned, before somebody asked for it.
+    Private(Private),
 }
 
 impl Arrived<'_> {
     #[inline]
     pub(crate) fn len(&self) -> usize {
         match self {
-            Self::Private(bytes) => bytes.len(),
+            Self::Inline(bytes) => bytes.len(),
             Self::Slot(slot) => slot.len,
+            Self::Private(private) => private.remaining(),
+        }
+    }
+
+    /// The same bytes without a slot of the peer's.
+    pub(crate) fn without_slot(self) -> Self {
+        match self {
+            Self::Slot(slot) => Self::Private(slot.into_private()),
+            other => other,
         }
     }
 
@@ -38,8 +49,9 @@ impl Arrived<'_> {
     #[inline]
     pub(crate) fn keep(self) -> Received {
         match self {
-            Self::Private(bytes) => Received::Inline(InlineBytes::new(bytes)),
+            Self::Inline(bytes) => Received::Inline(InlineBytes::new(bytes)),
             Self::Slot(slot) => Received::Slot(slot),
+            Self::Private(private) => Received::Private(private),
         }
     }
 }
@@ -133,16 +145,8 @@ impl Received {
     #[inline]
     pub(crate) fn receive(&mut self, arrived: Arrived<'_>) {
         match (arrived, &mut *self) {
-            (Arrived::Private(bytes), Self::Inline(inline)) => inline.set(bytes),
+            (Arrived::Inline(bytes), Self::Inline(inline)) => inline.set(bytes),
             (arrived, _) => *self = arrived.keep(),
-        }
-    }
-
-    /// Copies what lies in a slot of the peer's, and gives the slot back.
-    #[cold]
-    pub(crate) fn return_slot(&mut self) {
-        if let Arrived::Slot(slot) = self.arrived() {
-            *self = Self::Private(slot.into_private());
         }
     }
 
@@ -155,16 +159,15 @@ impl Received {
         }
     }
 
-    /// As it was when it came; nothing of it is left here.
+    /// As it was when it came. Inline bytes stay here; of anything else nothing is left.
     pub(crate) fn arrived(&mut self) -> Arrived<'_> {
-        if let Self::Slot(_) = self {
-            let Self::Slot(slot) = mem::replace(self, Self::empty()) else { unreachable!("just seen") };
-            return Arrived::Slot(slot);
-        }
-        match &*self {
-            Self::Inline(inline) => Arrived::Private(inline.as_slice()),
-            Self::Private(private) => Arrived::Private(private.chunk()),
-            Self::Slot(_) => unreachable!("dealt with above"),
+        match self {
+            Self::Inline(inline) => Arrived::Inline(inline.as_slice()),
+            other => match mem::replace(other, Self::empty()) {
+                Self::Slot(slot) => Arrived::Slot(slot),
+                Self::Private(private) => Arrived::Private(private),
+                Self::Inline(_) => unreachable!("matched above"),
+            },
         }
     }
 

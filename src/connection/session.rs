@@ -151,7 +151,7 @@ impl Session {
         }
         let entry = &self.entry;
         let payload = match entry.body() {
-            Body::Inline(message) => Arrived::Private(message),
+            Body::Inline(message) => Arrived::Inline(message),
             Body::Slot(descriptor) => {
                 if !matches!(stalled, Some(Stalled::SocketWasDry)) && !self.segments.knows(descriptor.handle)
                 {

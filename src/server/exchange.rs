@@ -145,7 +145,8 @@ impl<'a> Exchange<'a> {
     #[inline]
     fn decode<Req: Message + Default>(&mut self) -> Result<Req, Status> {
         let decoded = match self.take_payload() {
-            Arrived::Private(bytes) => Req::decode(Short(bytes)),
+            Arrived::Inline(bytes) => Req::decode(Short(bytes)),
+            Arrived::Private(private) => Req::decode(private),
             Arrived::Slot(slot) if slot.len() >= RELEASE_WITH_REPLY => {
                 let (private, handle) = slot.into_private_and_handle();
                 self.released = handle;
