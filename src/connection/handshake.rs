@@ -138,6 +138,7 @@ impl ClientHandshake {
         };
         match response {
             ConnectResponse::Refused { error, versions } => {
+                let error = printable(&error);
                 Err(HandshakeError::RefusedByPeer { error, min: versions.min, max: versions.max })
             }
             ConnectResponse::Accepted {
@@ -253,4 +254,22 @@ pub(crate) fn refusal(error: &str) -> Vec<u8> {
     let refused = ConnectResponse::Refused { error, versions: speaks() };
     Message::ConnectResponse(refused).encode_frame(&mut frame).expect("a refusal is short");
     frame
+}
+
+/// A peer's text as it may be shown: a terminal would obey its control characters.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn a_peers_text_does_not_reach_the_terminal_as_orders() {
+        assert_eq!(
+            printable("zu groß: \u{1b}[2J\r\nok\u{9b}"),
+            "zu groß: \u{fffd}[2J\u{fffd}\u{fffd}ok\u{fffd}"
+        );
+    }
 }
