@@ -13,7 +13,7 @@ use crate::client::driver::{Driver, Stop};
 use crate::client::lead::Lead;
 use crate::client::method::Method;
 use crate::client::space::SpaceWaiters;
-use crate::connection::{Arrived, Event, Head, Link, Prepared, SendFailure, Slot, call_index};
+use crate::connection::{Arrived, Event, Head, Link, Prepared, Received, SendFailure, Slot, call_index};
 use crate::error::Violation;
 use crate::raw::Loan;
 use crate::ring::Entry;
@@ -250,12 +250,18 @@ impl Core {
     pub(crate) fn deliver(&self, event: Event<'_>, own: usize) -> Result<bool, Violation> {
         match event {
             Event::Reply { call_id, code, payload } => {
-                let payload = self.keepable(call_index(call_id), own, payload);
-                let write = |reply: &mut Reply| {
-                    reply.code = code;
-                    reply.payload.receive(payload);
+                let delivered = match payload {
+                    Arrived::Slot(slot) if !self.takes_at_once(call_index(call_id), own) => {
+                        // Before the cell is entered: a caller who leaves waits for whoever is in it.
+                        let copy = Received::Private(slot.into_private());
+                        self.calls.deliver(call_id, |reply| *reply = Reply { code, payload: copy })?
+                    }
+                    payload => self.calls.deliver(call_id, |reply| {
+                        reply.code = code;
+                        reply.payload.receive(payload);
+                    })?,
                 };
-                match self.calls.deliver(call_id, write)? {
+                match delivered {
                     Delivered::To(index) if index == own => return Ok(true),
                     Delivered::To(index) => self.lead.wake(index),
                     Delivered::ToNobody => {}
@@ -267,13 +273,11 @@ impl Core {
         Ok(false)
     }
 
-    /// What to keep of a reply until its caller takes it. A caller who waits takes it at once, from where it
-    /// lies. For one who does not, the slot is returned first: the server may need it to answer the very call
-    /// that this thread waits for.
-    #[inline]
-    fn keepable<'a>(&self, index: usize, own: usize, payload: Arrived<'a>) -> Arrived<'a> {
-        let waited_for = index == own || index >= self.calls.capacity() || self.lead.is_waiting(index);
-        if waited_for { payload } else { payload.without_slot() }
+    /// Whether the caller of a cell waits for its reply, and so takes it from where it lies. For one who does
+    /// not, the slot is returned first: the server may need it to answer the very call that this thread waits
+    /// for.
+    fn takes_at_once(&self, index: usize, own: usize) -> bool {
+        index == own || index >= self.calls.capacity() || self.lead.is_waiting(index)
     }
 
     /// Wakes everybody who waits for space.

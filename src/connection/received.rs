@@ -19,12 +19,12 @@ use crate::rpc::{InlineBytes, PooledBuf, Private, Short};
 const _: () = assert!(INLINE_BYTES == InlineBytes::ROOM);
 
 /// What came with an entry, at the moment when it comes. Dropped, it returns its slot to the owner.
+///
+/// Small, because it is passed from hand to hand for each message.
 pub(crate) enum Arrived<'a> {
-    /// The inline bytes of the entry's private copy.
+    /// Bytes that are in private memory already: those of the entry's copy.
     Inline(&'a [u8]),
     Slot(ReceivedSlot),
-    /// Copied, and the slot returned, before somebody asked for it.
-    Private(Private),
 }
 
 impl Arrived<'_> {
@@ -33,15 +33,6 @@ impl Arrived<'_> {
         match self {
             Self::Inline(bytes) => bytes.len(),
             Self::Slot(slot) => slot.len,
-            Self::Private(private) => private.remaining(),
-        }
-    }
-
-    /// The same bytes without a slot of the peer's.
-    pub(crate) fn without_slot(self) -> Self {
-        match self {
-            Self::Slot(slot) => Self::Private(slot.into_private()),
-            other => other,
         }
     }
 
@@ -51,7 +42,6 @@ impl Arrived<'_> {
         match self {
             Self::Inline(bytes) => Received::Inline(InlineBytes::new(bytes)),
             Self::Slot(slot) => Received::Slot(slot),
-            Self::Private(private) => Received::Private(private),
         }
     }
 }
@@ -159,14 +149,14 @@ impl Received {
         }
     }
 
-    /// As it was when it came. Inline bytes stay here; of anything else nothing is left.
+    /// As it was when it came. A slot is taken out; other bytes stay here.
     pub(crate) fn arrived(&mut self) -> Arrived<'_> {
         match self {
             Self::Inline(inline) => Arrived::Inline(inline.as_slice()),
-            other => match mem::replace(other, Self::empty()) {
+            Self::Private(private) => Arrived::Inline(Buf::chunk(private)),
+            slot => match mem::replace(slot, Self::empty()) {
                 Self::Slot(slot) => Arrived::Slot(slot),
-                Self::Private(private) => Arrived::Private(private),
-                Self::Inline(_) => unreachable!("matched above"),
+                Self::Inline(_) | Self::Private(_) => unreachable!("matched above"),
             },
         }
     }

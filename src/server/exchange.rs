@@ -146,7 +146,6 @@ impl<'a> Exchange<'a> {
     fn decode<Req: Message + Default>(&mut self) -> Result<Req, Status> {
         let decoded = match self.take_payload() {
             Arrived::Inline(bytes) => Req::decode(Short(bytes)),
-            Arrived::Private(private) => Req::decode(private),
             Arrived::Slot(slot) if slot.len() >= RELEASE_WITH_REPLY => {
                 let (private, handle) = slot.into_private_and_handle();
                 self.released = handle;
