@@ -1,0 +1,96 @@
+//! How clients come: accepted by the first reactor, dealt out in turn, and through the handshake.
+
+use std::mem;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::connection::CloseReason;
+use crate::os::{Interest, Socket};
+use crate::server::handshake::{Handshake, Step};
+use crate::server::reactor::{PLACES, Place, Reactor};
+
+/// Clients that are accepted at once.
+const ACCEPTS_PER_TURN: usize = 64;
+
+/// Pause after an accept that failed for want of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+impl Reactor {
+    pub(super) fn accept(&mut self) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(listener) = &self.listener else { return };
+            match listener.accept() {
+                Ok(Some(socket)) => self.assign(socket),
+                Ok(None) => return,
+                Err(error) => {
+                    // Level-triggered: without a pause this would be a busy loop.
+                    tracing::warn!(%error, "a client cannot be accepted; see ulimit -n");
+                    let _ = self.poller.remove(listener);
+                    self.resume_accepting = Some(Instant::now() + ACCEPT_PAUSE);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Gives a socket to the next reactor in turn.
+    fn assign(&mut self, socket: Socket) {
+        let reactors = self.shared.inboxes.len();
+        let number = self.shared.accepted.fetch_add(1, Ordering::Relaxed) % reactors;
+        if number == self.number {
+            return self.admit(socket);
+        }
+        let inbox = &self.shared.inboxes[number];
+        inbox.lock().unwrap_or_else(PoisonError::into_inner).push(socket);
+        self.shared.shutdown.bell(number).ring();
+    }
+
+    pub(super) fn take_inbox(&mut self) {
+        let inbox = &self.shared.inboxes[self.number];
+        let sockets = mem::take(&mut *inbox.lock().unwrap_or_else(PoisonError::into_inner));
+        sockets.into_iter().for_each(|socket| self.admit(socket));
+    }
+
+    fn admit(&mut self, socket: Socket) {
+        let Some(handshake) = Handshake::begin(socket, &self.shared) else { return };
+        let index = self.vacant.pop().unwrap_or_else(|| {
+            self.places.push(None);
+            self.places.len() - 1
+        });
+        let token = PLACES + 2 * index as u64;
+        if let Err(error) = self.poller.add(handshake.socket(), token, Interest::EdgeWithWrite) {
+            tracing::warn!(%error, "a client cannot be watched");
+            self.vacant.push(index);
+            return;
+        }
+        self.places[index] = Some(Place::Handshake(handshake));
+        self.handshakes.push(index);
+        // What the socket holds already counts as having just arrived, so the epoll reports it.
+    }
+
+    /// Goes on with a handshake.
+    pub(super) fn step(&mut self, index: usize) {
+        let Some(Place::Handshake(handshake)) = self.places[index].take() else {
+            unreachable!("the caller found a handshake here")
+        };
+        match handshake.step(&self.shared) {
+            Step::Pending(handshake) => self.places[index] = Some(Place::Handshake(handshake)),
+            Step::Over => _ = self.remove(index),
+            Step::Established(connection) => {
+                self.handshakes.retain(|&each| each != index);
+                let link = &connection.peer().link;
+                let token = PLACES + 2 * index as u64 + 1;
+                if let Err(error) = self.poller.add(link.own_bell(), token, Interest::Edge) {
+                    link.close(CloseReason::Os(error.to_string()));
+                }
+                tracing::debug!(connection = link.connection_id(), peer = ?link.credentials(), "connected");
+                if self.ends_at.is_some() {
+                    connection.peer().goaway();
+                }
+                self.places[index] = Some(Place::Open(connection));
+                self.active.push(index);
+            }
+        }
+    }
+}
