@@ -7,7 +7,7 @@
 use std::mem;
 use std::sync::Arc;
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use prost::{DecodeError, Message};
 
 use crate::connection::link::Link;
@@ -92,13 +92,29 @@ impl ReceivedSlot {
     }
 
     /// Copies it to private memory, once, and returns the slot.
-    pub(crate) fn into_private(self) -> Private {
-        Private::pooled(self.copy())
+    pub(crate) fn into_private(mut self) -> Private {
+        self.take_private()
+    }
+
+    /// The same; nothing is left here.
+    fn take_private(&mut self) -> Private {
+        let private = Private::pooled(self.copy());
+        self.give_back();
+        self.len = 0;
+        private
     }
 
     /// The same, but the slot's return is left to the reply that names the handle.
     pub(crate) fn into_private_and_handle(mut self) -> (Private, Option<Handle>) {
         (Private::pooled(self.copy()), self.handle.take())
+    }
+
+    fn give_back(&mut self) {
+        // First: once the slot is back, its owner may drop the segment and count its bytes as free.
+        self.segment = None;
+        if let Some(handle) = self.handle.take() {
+            self.link.give_back(handle);
+        }
     }
 
     fn copy(&self) -> PooledBuf {
@@ -109,11 +125,7 @@ impl ReceivedSlot {
 
 impl Drop for ReceivedSlot {
     fn drop(&mut self) {
-        // First: once the slot is back, its owner may drop the segment and count its bytes as free.
-        self.segment = None;
-        if let Some(handle) = self.handle {
-            self.link.give_back(handle);
-        }
+        self.give_back();
     }
 }
 
@@ -161,21 +173,22 @@ impl Received {
         }
     }
 
-    /// Copies it to private memory, once, and returns its slot.
-    pub(crate) fn into_private(self) -> Private {
+    /// The bytes on private memory, and the slot returned.
+    pub(crate) fn into_bytes(self) -> Bytes {
         match self {
-            Self::Inline(inline) => Private::inline(inline),
-            Self::Slot(slot) => slot.into_private(),
-            Self::Private(private) => private,
+            Self::Inline(inline) => Bytes::copy_from_slice(inline.as_slice()),
+            Self::Slot(slot) => slot.into_private().into_bytes(),
+            Self::Private(private) => private.into_bytes(),
         }
     }
 
-    /// Decodes a message from a private copy of it, which inline bytes are already. Nothing of it is left.
+    /// Decodes a message from a private copy of it, which inline bytes are already. A slot is returned.
     #[inline]
     pub(crate) fn decode<M: Message + Default>(&mut self) -> Result<M, DecodeError> {
         match self {
             Self::Inline(inline) => M::decode(Short(inline.as_slice())),
-            other => M::decode(mem::replace(other, Self::empty()).into_private()),
+            Self::Slot(slot) => M::decode(slot.take_private()),
+            Self::Private(private) => M::decode(private),
         }
     }
 

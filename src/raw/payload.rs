@@ -46,7 +46,7 @@ impl Payload {
     /// Copies everything into recycled private memory and returns the slot. Clones and slices of the result
     /// share that memory.
     pub fn into_bytes(self) -> Bytes {
-        self.0.into_private().into_bytes()
+        self.0.into_bytes()
     }
 
     /// The bytes where they lie, without a copy.

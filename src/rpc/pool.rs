@@ -1,9 +1,9 @@
 //! Recycled private memory for received payloads.
 //!
 //! A fresh megabyte costs a page fault per 4 KiB, several times what copying into it costs; a recycled one
-//! costs nothing. Buffers come in sizes of powers of four and go back to a lock-free stack of their size
+//! costs nothing. Buffers come in sizes of powers of four and go back to a lock-free queue of their size
 //! when the last `Bytes` that shares them is dropped, wherever that happens. The pool belongs to the
-//! process and keeps at most 70 MiB; larger buffers, or those returned to a full stack, are freed.
+//! process and keeps at most 70 MiB; larger buffers, or those returned to a full queue, are freed.
 
 use std::mem::MaybeUninit;
 use std::sync::LazyLock;
@@ -76,7 +76,7 @@ impl Drop for PooledBuf {
     fn drop(&mut self) {
         let block = std::mem::take(&mut self.block);
         if let Some(class) = CLASSES.iter().position(|&(size, _)| size == block.len()) {
-            // A full stack hands the block back, and it is freed.
+            // A full queue hands the block back, and it is freed.
             let _ = POOL[class].push(block);
         }
     }

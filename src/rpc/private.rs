@@ -10,10 +10,7 @@ use crate::rpc::pool::PooledBuf;
 /// Below this length a `bytes` field is copied out: sharing would keep a whole receive buffer alive for it.
 const SHARE_FROM: usize = 1024;
 
-/// A payload that came inside its ring entry. Aligned as it was there, since a copy of vector words that
-/// straddle those it was written with stalls the processor.
-#[derive(Clone, Copy)]
-#[repr(align(16))]
+/// A payload that came inside its ring entry.
 pub(crate) struct InlineBytes {
     bytes: [u8; Self::ROOM],
     len: u8,
@@ -76,7 +73,7 @@ impl Buf for Short<'_> {
     }
 }
 
-/// A private payload, read from front to back.
+/// A private payload that came in a slot, read from front to back.
 pub(crate) struct Private {
     storage: Storage,
     /// Bytes already consumed.
@@ -84,25 +81,18 @@ pub(crate) struct Private {
 }
 
 enum Storage {
-    Inline(InlineBytes),
     Pooled(PooledBuf),
     /// After the first large `bytes` field: the rest shares the same buffer.
     Shared(Bytes),
 }
 
 impl Private {
-    /// Takes over the bytes of an entry.
-    pub(crate) fn inline(inline: InlineBytes) -> Self {
-        Self { storage: Storage::Inline(inline), start: 0 }
-    }
-
     pub(crate) fn pooled(buf: PooledBuf) -> Self {
         Self { storage: Storage::Pooled(buf), start: 0 }
     }
 
     fn rest(&self) -> &[u8] {
         let all = match &self.storage {
-            Storage::Inline(inline) => inline.as_slice(),
             Storage::Pooled(buf) => buf.as_slice(),
             Storage::Shared(bytes) => bytes,
         };
@@ -144,7 +134,6 @@ impl Buf for Private {
         let shared = match storage {
             Storage::Shared(bytes) => bytes,
             Storage::Pooled(buf) => Bytes::from_owner(buf),
-            Storage::Inline(_) => unreachable!("an inline payload is shorter than SHARE_FROM"),
         };
         let bytes = shared.slice(self.start..self.start + len);
         self.storage = Storage::Shared(shared);
@@ -182,9 +171,12 @@ mod tests {
 
     #[test]
     fn an_inline_payload_ends_at_its_length() {
-        let mut payload = Private::inline(InlineBytes::new(&[3; 5]));
+        let mut inline = InlineBytes::new(&[1; InlineBytes::ROOM]);
+        inline.set(&[3; 5]);
+        let mut payload = Short(inline.as_slice());
         assert_eq!(payload.remaining(), 5);
-        assert_eq!(payload.copy_to_bytes(5), &[3u8; 5][..]);
+        payload.advance(1);
+        assert_eq!(payload.copy_to_bytes(4), &[3u8; 4][..]);
         assert!(!payload.has_remaining());
     }
 
