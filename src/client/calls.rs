@@ -13,7 +13,7 @@
 //! |---|---|---|
 //! | claim | any caller: it took the cell's free bit | bit Acquire ↔ Release in `free` |
 //! | deliver | the leader alone: BUSY makes the cell its own | state Acquire ↔ Release in claim, abandon |
-//! | take | the caller that claimed it | state Acquire ↔ Release in deliver |
+//! | take | the caller that claimed it; the cell is free when what it took is dropped | state Acquire ↔ Release in deliver |
 //! | abandon, cancel_unsent | the caller that claimed it; while BUSY, it waits for DONE | as for take |
 //!
 //! BUSY lasts for a few instructions of the leader's. Without it, a peer that answers a call before it was
@@ -60,7 +60,8 @@ pub(crate) struct CallTable {
 struct Cell {
     /// Phase in the low half, generation in the high one. Written by the caller and the leader, see above.
     state: AtomicU32,
-    /// Written by the leader before DONE, used by the caller after it, and empty at all other times.
+    /// Written by the leader before DONE, used by the caller after it; its payload is empty at all
+    /// other times.
     reply: UnsafeCell<Reply>,
 }
 
