@@ -8,9 +8,6 @@
 
 use std::env;
 use std::hint::black_box;
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -20,9 +17,10 @@ use bytes::Bytes;
 use criterion::{Criterion, Throughput};
 use mmap_rpc::server::{Exchange, Handled, Service};
 use mmap_rpc::{Channel, Method, Request, Response, Server};
+use testkit::{Child, Parent};
 
-/// Tells the second process where to listen.
-const SOCKET: &str = "MMAP_RPC_BENCH_SOCKET";
+/// What the second process is started as.
+const ROLE: &str = "echo";
 
 struct Echo;
 
@@ -44,7 +42,8 @@ impl Service for Echo {
     }
 }
 
-fn serve(path: &Path) {
+fn serve(parent: &Parent) {
+    let path = parent.argument("socket");
     let server = Server::builder()
         .service(Echo)
         .raw("/bench.Echo/Raw", |request, reply| {
@@ -55,32 +54,8 @@ fn serve(path: &Path) {
         })
         .bind(path)
         .expect("a socket in a directory of our own");
-    println!("ready");
+    parent.say("ready");
     server.run().expect("serve");
-}
-
-/// The server process; it ends with this.
-struct ServerProcess(Child);
-
-impl ServerProcess {
-    /// Starts it and waits until it listens.
-    fn start(path: &Path) -> Self {
-        let mut child = Command::new(env::current_exe().expect("our own path"))
-            .env(SOCKET, path)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("start the server process");
-        let stdout = child.stdout.take().expect("piped");
-        BufReader::new(stdout).read_line(&mut String::new()).expect("the server says when it is ready");
-        Self(child)
-    }
-}
-
-impl Drop for ServerProcess {
-    fn drop(&mut self) {
-        self.0.kill().expect("end the server process");
-        self.0.wait().expect("reap the server process");
-    }
 }
 
 /// Two threads that hand a number to and fro, without a pause between looks: what a round trip costs before
@@ -218,12 +193,12 @@ fn ratios(channel: &Channel) {
 }
 
 fn main() {
-    if let Some(path) = env::var_os(SOCKET) {
-        return serve(Path::new(&path));
-    }
+    // Does nothing unless this is the second process, which then never returns.
+    testkit::child::run(&[(ROLE, serve)]);
     let directory = tempfile::tempdir().expect("a directory for the socket");
     let path = directory.path().join("socket");
-    let _server = ServerProcess::start(&path);
+    let server = Child::start(ROLE, &[("socket", path.to_str().expect("a path of our own"))]);
+    server.expect("ready");
     let channel = Channel::connect(&path).expect("connect");
     let mut criterion = Criterion::default().configure_from_args();
     floor(&mut criterion);
