@@ -133,23 +133,24 @@ fn calls(criterion: &mut Criterion, channel: &Channel) {
     }
 }
 
-/// 64 small calls under way at once, from one thread.
+/// How many calls a flood has under way at once.
+const DEPTH: usize = 64;
+
+/// [`DEPTH`] calls under way at once, from one thread.
+fn flood_once(channel: &Channel, method: &Method, message: &Bytes) {
+    let start = |_| channel.unary::<Bytes, Bytes>(method, message.clone().into()).start().expect("room");
+    let pending: [_; DEPTH] = std::array::from_fn(start);
+    for call in pending {
+        black_box(call.wait().expect("echo"));
+    }
+}
+
 fn flood(criterion: &mut Criterion, channel: &Channel) {
-    const DEPTH: usize = 64;
     let method = channel.method("/bench.Echo/Typed");
     let message = Bytes::from(vec![7; 64]);
     let mut group = criterion.benchmark_group("flood");
     group.throughput(Throughput::Elements(DEPTH as u64));
-    group.bench_function("typed/64", |bencher| {
-        bencher.iter(|| {
-            let start =
-                |_| channel.unary::<Bytes, Bytes>(&method, message.clone().into()).start().expect("room");
-            let pending: [_; DEPTH] = std::array::from_fn(start);
-            for call in pending {
-                black_box(call.wait().expect("echo"));
-            }
-        });
-    });
+    group.bench_function("typed/64", |bencher| bencher.iter(|| flood_once(channel, &method, &message)));
 }
 
 /// Nanoseconds that `step` takes, measured `BATCHES` times over a few steps each.
@@ -175,6 +176,7 @@ fn ratios(channel: &Channel) {
     let method = channel.method("/bench.Echo/Typed");
     let mut ping_pongs = Vec::new();
     let mut calls = [0, 64].map(|size| (size, Bytes::from(vec![7; size]), Vec::new()));
+    let mut floods = Vec::new();
     for _ in 0..TURNS {
         let mut game = PingPong::start();
         time_batches(&mut ping_pongs, || game.play());
@@ -183,6 +185,7 @@ fn ratios(channel: &Channel) {
         for (_, message, times) in &mut calls {
             time_batches(times, || _ = black_box(echo(channel, &method, message)));
         }
+        time_batches(&mut floods, || flood_once(channel, &method, &calls[1].1));
     }
     let floor = median(ping_pongs);
     println!("median ping-pong {floor:.0} ns");
@@ -190,6 +193,7 @@ fn ratios(channel: &Channel) {
         let call = median(times);
         println!("median call of {size} bytes {call:.0} ns: {:.2} x ping-pong", call / floor);
     }
+    println!("median of {DEPTH} calls of 64 bytes in flight {:.0} ns each", median(floods) / DEPTH as f64);
 }
 
 fn main() {

@@ -6,9 +6,11 @@
 //! 64 entries of 256. Half of the ring would let the producer run dry before it sees more; the whole would
 //! make the two sides take turns. Before it parks, and at the end of a turn, the consumer publishes the rest.
 
+use std::hint;
+
 use super::record::Record;
 use super::{cell_of, seq_of};
-use crate::layout::words::{ConsumerView, EntryCell};
+use crate::layout::words::{BODY_WORDS, ConsumerView, EntryCell};
 use crate::sync::{Ordering, fence};
 
 /// The consuming half of one ring.
@@ -28,9 +30,19 @@ pub(crate) struct Next<'a> {
 }
 
 impl Next<'_> {
-    /// Whether the entry has come.
+    /// Whether the entry has come: what a spinning thread asks.
+    ///
+    /// Looks at both cache lines of it, so that for a longer message the second one is on its way together
+    /// with the first, and not only after it.
     #[inline(always)]
     pub(crate) fn is_there(self) -> bool {
+        // Relaxed: its value is not used.
+        hint::black_box(self.cell.body[BODY_WORDS - 1].load(Ordering::Relaxed));
+        self.has_come()
+    }
+
+    #[inline(always)]
+    fn has_come(self) -> bool {
         // Relaxed: nothing is read on the strength of it; `pop` loads `seq` again and fences.
         self.cell.seq.load(Ordering::Relaxed) == self.seq
     }
@@ -58,10 +70,10 @@ impl Consumer {
         Self { head: position, published: position }
     }
 
-    /// Whether the next entry is there: what a spinning or parking thread looks at.
+    /// Whether the next entry is there: what a parking thread looks at.
     #[inline]
     pub(crate) fn is_ready(&self, view: ConsumerView<'_>) -> bool {
-        self.next(view).is_there()
+        self.next(view).has_come()
     }
 
     /// The next entry's place, to be looked at again and again.
