@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use prost::Message;
 
-use crate::client::calls::{Taken, Ticket};
+use crate::client::calls::Ticket;
 use crate::client::core::Core;
 use crate::client::method::Method;
-use crate::connection::prepare;
+use crate::connection::{Arrived, encode_inline, prepare};
+use crate::ring::INLINE_BYTES;
 use crate::rpc::{Request, Response, Status};
 
 /// A call that has not been sent: set its timeout, then [`wait`](Self::wait) or [`start`](Self::start).
@@ -58,7 +59,17 @@ impl<'a, Req: Message, Resp: Message + Default> Call<'a, Req, Resp> {
     pub fn start(self) -> Result<Pending<'a, Resp>, Status> {
         let deadline = deadline_after(self.timeout);
         let (core, message) = (self.core, self.request.get_ref());
-        let ticket = core.start(self.method, deadline, |head| prepare(&core.link, head, message))?;
+        let unsent = core.begin(self.method, deadline)?;
+        let (head, len) = (unsent.head(self.method)?, message.encoded_len());
+        if len <= INLINE_BYTES {
+            let mut entry = head.inline();
+            encode_inline(&mut entry, message, len)?;
+            unsent.once_there_is_space(|| core.link.push(&entry, None))?;
+        } else {
+            let mut prepared = unsent.once_there_is_space(|| prepare(&core.link, head, message, len))?;
+            unsent.once_there_is_space(|| prepared.send(&core.link))?;
+        }
+        let ticket = unsent.sent();
         Ok(Pending { call: InFlight { core, ticket: Some(ticket), deadline }, reply: PhantomData })
     }
 }
@@ -92,11 +103,10 @@ impl<Resp: Message + Default> Pending<'_, Resp> {
     /// As [`Call::wait`].
     #[inline]
     pub fn wait(self) -> Result<Response<Resp>, Status> {
-        let mut reply = self.call.wait()?;
-        let decoded = reply.payload.decode();
-        decoded
-            .map(Response::new)
-            .map_err(|error| Status::internal(format!("the reply does not decode: {error}")))
+        self.call.wait(|payload| {
+            let decoded = payload.decode().map(Response::new);
+            decoded.map_err(|error| Status::internal(format!("the reply does not decode: {error}")))
+        })
     }
 }
 
@@ -119,15 +129,14 @@ impl<'a> InFlight<'a> {
         Self { core, ticket: Some(ticket), deadline }
     }
 
-    /// Waits for a reply that is no failure.
+    /// Waits for the reply, and reads it if it is no failure.
     #[inline]
-    pub(super) fn wait(mut self) -> Result<Taken<'a>, Status> {
+    pub(super) fn wait<R>(mut self, read: impl Fn(Arrived<'_>) -> Result<R, Status>) -> Result<R, Status> {
         let ticket = self.ticket.take().expect("taken here alone");
-        let reply = self.core.wait(ticket, self.deadline)?;
-        if reply.code != 0 {
-            return Err(Status::decode_payload(reply.code, &reply.payload.to_vec()));
-        }
-        Ok(reply)
+        self.core.wait(ticket, self.deadline, |code, payload| match code {
+            0 => read(payload),
+            code => Err(Status::decode_payload(code, &payload.into_vec())),
+        })?
     }
 }
 

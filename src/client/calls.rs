@@ -13,6 +13,7 @@
 //! |---|---|---|
 //! | claim | any caller: it took the cell's free bit | bit Acquire ↔ Release in `free` |
 //! | deliver | the leader alone: BUSY makes the cell its own | state Acquire ↔ Release in claim, abandon |
+//! | answered | the caller that claimed it, being the leader; as take from there on | none: one thread |
 //! | take | the caller that claimed it; the cell is free when what it took is dropped | state Acquire ↔ Release in deliver |
 //! | abandon, cancel_unsent | the caller that claimed it; while BUSY, it waits for DONE | as for take |
 //!
@@ -181,6 +182,26 @@ impl CallTable {
         Err(unknown())
     }
 
+    /// Marks a call whose reply its own caller has in hand, being the leader: nobody else can change the
+    /// cell. It is free when the result is dropped, for which the caller waits until it has left the lead:
+    /// the lead knows it by the number of this cell.
+    ///
+    /// # Errors
+    /// If the call has its reply already.
+    #[inline]
+    pub(crate) fn answered(&self, ticket: Ticket) -> Result<Taken<'_>, Violation> {
+        let state = &self.cells[ticket.index()].state;
+        // Relaxed: the caller put it to PENDING, and if another leader has been here since, taking the lead
+        // after it has acquired that.
+        let seen = state.load(Ordering::Relaxed);
+        if seen & PHASE != PENDING {
+            return Err(Violation::Entry("a second reply to one call"));
+        }
+        // Relaxed: read by this thread, and by leaders after it, who acquire it with the lead.
+        state.store(seen & !PHASE | DONE, Ordering::Relaxed);
+        Ok(Taken { table: self, index: ticket.index() })
+    }
+
     /// Whether the reply is there.
     #[inline]
     pub(crate) fn is_done(&self, ticket: Ticket) -> bool {
@@ -299,6 +320,20 @@ mod tests {
         assert_ne!(first.call_id, second.call_id);
         assert!(table.deliver(first.call_id, reply(6)).is_err());
         assert!(!table.is_done(second));
+    }
+
+    #[test]
+    fn a_call_answered_by_its_own_leader_is_over() {
+        let table = CallTable::new(1);
+        let ticket = table.claim(0).unwrap();
+        let taken = table.answered(ticket).unwrap();
+        assert!(table.answered(ticket).is_err(), "a second reply");
+        assert!(table.deliver(ticket.call_id, reply(0)).is_err(), "and through the cell");
+        assert!(table.claim(0).is_none(), "its number is in use until the caller has left the lead");
+        drop(taken);
+        let next = table.claim(0).unwrap();
+        table.deliver(next.call_id, reply(0)).unwrap();
+        assert!(table.answered(next).is_err(), "after the cell has its reply");
     }
 
     #[test]

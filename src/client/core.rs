@@ -4,16 +4,16 @@
 //! for everybody; else it parks until its cell is served or the lead is free. A channel has no thread of its
 //! own, so an idle one costs nothing.
 
-use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::client::calls::{CallTable, Delivered, Reply, Taken, Ticket};
+use crate::client::awaited::{Awaited, OwnReply, Space};
+use crate::client::calls::{CallTable, Delivered, Ticket};
 use crate::client::driver::{Driver, Stop};
 use crate::client::lead::Lead;
 use crate::client::method::Method;
 use crate::client::space::SpaceWaiters;
-use crate::connection::{Arrived, Event, Head, Link, Prepared, Received, SendFailure, Slot, call_index};
+use crate::connection::{Arrived, Event, Head, Link, Outside, SendFailure, Slot, call_index};
 use crate::error::Violation;
 use crate::raw::Loan;
 use crate::ring::Entry;
@@ -57,38 +57,9 @@ impl Core {
         Method::new(self.id, id.map(|id| id as u32), name)
     }
 
-    /// Sends a request: `prepare` encodes it, once there is room. Nothing is left behind on failure.
-    #[inline]
-    pub(crate) fn start<L: Deref<Target = Link>>(
-        &self,
-        method: Method,
-        deadline: Option<Instant>,
-        mut prepare: impl FnMut(Head) -> Result<Prepared<L>, SendFailure>,
-    ) -> Result<Ticket, Status> {
-        let unsent = self.begin(method)?;
-        let head = Head::Request {
-            method: method.id(),
-            call_id: unsent.ticket.call_id,
-            deadline_us: deadline.map_or(Ok(0), remaining_us)?,
-        };
-        let mut prepared = match prepare(head) {
-            Ok(prepared) => prepared,
-            Err(SendFailure::Wait) => self.wait_for_space(unsent.ticket, deadline, || prepare(head))?,
-            Err(SendFailure::Failed(status)) => return Err(status),
-        };
-        match prepared.send(&self.link) {
-            Ok(()) => {}
-            Err(SendFailure::Wait) => {
-                self.wait_for_space(unsent.ticket, deadline, || prepared.send(&self.link))?;
-            }
-            Err(SendFailure::Failed(status)) => return Err(status),
-        }
-        Ok(unsent.sent())
-    }
-
     /// Checks that a call can be made at all and takes a cell for it.
     #[inline]
-    pub(crate) fn begin(&self, method: Method) -> Result<Unsent<'_>, Status> {
+    pub(super) fn begin(&self, method: Method, deadline: Option<Instant>) -> Result<Unsent<'_>, Status> {
         self.check_open()?;
         method.check(self.id)?;
         // The index of the thread's own word: see `CallTable::claim`.
@@ -96,7 +67,7 @@ impl Core {
             Some(ticket) => ticket,
             None => self.claim_after_reaping()?,
         };
-        Ok(Unsent { core: self, ticket })
+        Ok(Unsent { core: self, ticket, deadline })
     }
 
     /// A cell when all seem to be in flight. Calls that were given up hold theirs until somebody takes their
@@ -140,14 +111,26 @@ impl Core {
         ))
     }
 
-    /// Waits for the reply of a call that was sent.
-    pub(crate) fn wait(&self, ticket: Ticket, deadline: Option<Instant>) -> Result<Taken<'_>, Status> {
-        let served = self.run_until(ticket.index(), deadline, || self.calls.is_done(ticket));
-        if let Some(reply) = self.calls.take(ticket) {
-            return Ok(reply);
+    /// Waits for the reply of a call that was sent. `read` is given status code and payload, once.
+    #[inline]
+    pub(super) fn wait<R>(
+        &self,
+        ticket: Ticket,
+        deadline: Option<Instant>,
+        read: impl Fn(u32, Arrived<'_>) -> R,
+    ) -> Result<R, Status> {
+        let mut result = None;
+        let take = |code, payload: &[u8]| result = Some(read(code, Arrived::Inline(payload)));
+        let mut own = OwnReply::new(&self.calls, ticket, take);
+        let stop = self.run_until(ticket.index(), deadline, &mut own);
+        if own.was_read() {
+            return Ok(result.expect("was read"));
+        }
+        if let Some(mut reply) = self.calls.take(ticket) {
+            return Ok(read(reply.code, reply.payload.arrived()));
         }
         self.give_up(ticket);
-        match served {
+        match stop {
             Stop::Closed => Err(self.link.closed_status()),
             Stop::Done | Stop::Deadline => Err(deadline_exceeded()),
         }
@@ -164,7 +147,7 @@ impl Core {
 
     /// Retries `attempt` until it succeeds or fails for good.
     #[cold]
-    pub(crate) fn wait_for_space<T>(
+    fn wait_for_space<T>(
         &self,
         ticket: Ticket,
         deadline: Option<Instant>,
@@ -176,7 +159,7 @@ impl Core {
         // A leader that is parked has not heard of us: it must arm `want_space`.
         self.link.nudge();
         let mut outcome = None;
-        let stop = self.run_until(ticket.index(), Some(until), || match attempt() {
+        let mut space = Space(|| match attempt() {
             Err(SendFailure::Wait) => false,
             Err(SendFailure::Failed(status)) => {
                 outcome = Some(Err(status));
@@ -187,6 +170,7 @@ impl Core {
                 true
             }
         });
+        let stop = self.run_until(ticket.index(), Some(until), &mut space);
         match (outcome, stop) {
             (Some(outcome), _) => outcome,
             (None, Stop::Closed) => Err(self.link.closed_status()),
@@ -207,30 +191,29 @@ impl Core {
             Err(SendFailure::Wait) => {
                 // Whoever waits needs a cell to be woken at.
                 let ticket = self.calls.claim(0).map_or_else(|| self.claim_after_reaping(), Ok)?;
-                let unsent = Unsent { core: self, ticket };
-                self.wait_for_space(unsent.ticket, None, claim)?
+                Unsent { core: self, ticket, deadline: None }.once_there_is_space(claim)?
             }
         };
         Ok(Loan::of_slot(slot, len))
     }
 
-    /// Leads, or waits to be served or to lead, until `done` says so, the deadline passes, or the connection
-    /// closes.
-    fn run_until(&self, index: usize, deadline: Option<Instant>, mut done: impl FnMut() -> bool) -> Stop {
+    /// Leads, or waits to be served or to lead, until what the caller awaits has come, the deadline passes,
+    /// or the connection closes. `index` is the caller's cell.
+    fn run_until(&self, index: usize, deadline: Option<Instant>, awaited: &mut dyn Awaited) -> Stop {
         // The whole cost for a caller that is alone: it never registers.
         if let Some(mut leader) = self.lead.try_lead_directly() {
-            return leader.drive(self, index, deadline, &mut done);
+            return leader.drive(self, deadline, awaited);
         }
         let mut waiting = self.lead.register(index);
         loop {
-            if done() {
+            if awaited.has_come() {
                 return Stop::Done;
             }
             if self.link.is_closed() {
                 return Stop::Closed;
             }
             waiting = match waiting.try_lead() {
-                Ok(mut leader) => return leader.drive(self, index, deadline, &mut done),
+                Ok(mut leader) => return leader.drive(self, deadline, awaited),
                 Err(waiting) => waiting,
             };
             let timeout = match deadline.map(|deadline| deadline.checked_duration_since(Instant::now())) {
@@ -244,31 +227,51 @@ impl Core {
 
     // ---- for the leader ------------------------------------------------------------------------------
 
-    /// Hands an event to whom it concerns. `own` is the leader's cell, which needs no wake-up; true if the
-    /// event was for it.
+    /// Hands an event to whom it concerns; true if the leader awaited it.
     #[inline]
-    pub(crate) fn deliver(&self, event: Event<'_>, own: usize) -> Result<bool, Violation> {
+    pub(super) fn deliver(&self, event: Event<'_>, awaited: &mut dyn Awaited) -> Result<bool, Violation> {
         match event {
             Event::Reply { call_id, code, payload } => {
-                let delivered = match payload {
-                    Arrived::Slot(slot) if !self.takes_at_once(call_index(call_id), own) => {
-                        // Before the cell is entered: a caller who leaves waits for whoever is in it.
-                        let copy = Received::Private(slot.into_private());
-                        self.calls.deliver(call_id, |reply| *reply = Reply { code, payload: copy })?
-                    }
-                    payload => self.calls.deliver(call_id, |reply| {
-                        reply.code = code;
-                        reply.payload.receive(payload);
-                    })?,
-                };
-                match delivered {
-                    Delivered::To(index) if index == own => return Ok(true),
-                    Delivered::To(index) => self.lead.wake(index),
-                    Delivered::ToNobody => {}
+                if let Arrived::Inline(bytes) = payload
+                    && awaited.offer(call_id, code, bytes)?
+                {
+                    return Ok(true);
                 }
+                self.deliver_to_cell(call_id, code, payload, awaited.cell())
             }
-            Event::Goaway => self.draining.store(true, Ordering::Relaxed),
+            Event::Goaway => {
+                self.draining.store(true, Ordering::Relaxed);
+                Ok(false)
+            }
             Event::Request { .. } | Event::Cancel { .. } => unreachable!("the session admits by role"),
+        }
+    }
+
+    /// Puts a reply into the cell of its call. `own` is the leader's, which needs no wake-up; true if that
+    /// was the one.
+    fn deliver_to_cell(
+        &self,
+        call_id: u32,
+        code: u32,
+        payload: Arrived<'_>,
+        own: usize,
+    ) -> Result<bool, Violation> {
+        let index = call_index(call_id);
+        let payload = match payload {
+            Arrived::Outside(outside) if !self.takes_at_once(index, own) => {
+                // Before the cell is entered: a caller who leaves waits for whoever is in it.
+                Arrived::Outside(Outside::Private(outside.into_private()))
+            }
+            payload => payload,
+        };
+        let delivered = self.calls.deliver(call_id, |reply| {
+            reply.code = code;
+            reply.payload.receive(payload);
+        })?;
+        match delivered {
+            Delivered::To(index) if index == own => return Ok(true),
+            Delivered::To(index) => self.lead.wake(index),
+            Delivered::ToNobody => {}
         }
         Ok(false)
     }
@@ -286,14 +289,36 @@ impl Core {
     }
 }
 
-/// A cell whose request has not been sent: freed on drop.
-pub(crate) struct Unsent<'a> {
+/// A call whose request has not been sent. Dropped, it leaves nothing behind.
+pub(super) struct Unsent<'a> {
     core: &'a Core,
-    pub(crate) ticket: Ticket,
+    ticket: Ticket,
+    deadline: Option<Instant>,
 }
 
 impl Unsent<'_> {
-    pub(crate) fn sent(self) -> Ticket {
+    /// What the request's entry begins with.
+    #[inline]
+    pub(super) fn head(&self, method: Method) -> Result<Head, Status> {
+        let deadline_us = self.deadline.map_or(Ok(0), remaining_us)?;
+        Ok(Head::Request { method: method.id(), call_id: self.ticket.call_id, deadline_us })
+    }
+
+    /// Makes an attempt that takes space, again and again until there is some.
+    #[inline]
+    pub(super) fn once_there_is_space<T>(
+        &self,
+        mut attempt: impl FnMut() -> Result<T, SendFailure>,
+    ) -> Result<T, Status> {
+        match attempt() {
+            Ok(value) => Ok(value),
+            Err(SendFailure::Wait) => self.core.wait_for_space(self.ticket, self.deadline, attempt),
+            Err(SendFailure::Failed(status)) => Err(status),
+        }
+    }
+
+    #[inline]
+    pub(super) fn sent(self) -> Ticket {
         let ticket = self.ticket;
         std::mem::forget(self);
         ticket

@@ -14,6 +14,7 @@ use std::io;
 use std::mem;
 use std::time::{Duration, Instant};
 
+use crate::client::awaited::{Awaited, Nothing};
 use crate::client::core::Core;
 use crate::connection::{CloseReason, Link, Polled, Session, SocketState, read_control};
 use crate::os::{Event, Interest, Poller, current_cpu};
@@ -25,9 +26,6 @@ const BELL: u64 = 1;
 
 /// Entries that one turn hands out at most before it looks whether its own caller is served.
 const TURN: usize = 256;
-
-/// The cell of a leader that waits for none.
-const NO_CELL: usize = usize::MAX;
 
 /// Why a leader stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,28 +68,27 @@ impl Driver {
         })
     }
 
-    /// Drives the connection until `done` says so, the deadline passes, or the connection closes. `own` is
-    /// the leading caller's cell.
-    pub(crate) fn drive(
+    /// Drives the connection until what the leading caller awaits has come, the deadline passes, or the
+    /// connection closes.
+    pub(super) fn drive(
         &mut self,
         core: &Core,
-        own: usize,
         deadline: Option<Instant>,
-        done: &mut impl FnMut() -> bool,
+        awaited: &mut dyn Awaited,
     ) -> Stop {
         loop {
-            if done() {
+            if awaited.has_come() {
                 return Stop::Done;
             }
-            self.turn(core, own);
-            if done() {
+            self.turn(core, awaited);
+            if awaited.has_come() {
                 return Stop::Done;
             }
             if core.link.is_closed() {
-                return self.closed(core, own, done);
+                return self.closed(core, awaited);
             }
             if self.unread {
-                self.read_socket(core, own);
+                self.read_socket(core, awaited);
                 // A server that never stops sending must not outlast the deadline.
                 if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                     return Stop::Deadline;
@@ -102,7 +99,7 @@ impl Driver {
                 // The leader may be one of those who wait for it.
                 continue;
             }
-            if !self.wait(core, own, deadline) {
+            if !self.wait(core, deadline, awaited) {
                 return Stop::Deadline;
             }
         }
@@ -111,7 +108,7 @@ impl Driver {
     /// Hands out what has come, until `done` says so or nothing more can have: never waits.
     pub(crate) fn reap(&mut self, core: &Core, mut done: impl FnMut() -> bool) {
         for _ in 0..core.calls.capacity().div_ceil(TURN) {
-            self.turn(core, NO_CELL);
+            self.turn(core, &mut Nothing);
             if done() || core.link.is_closed() {
                 return;
             }
@@ -120,16 +117,16 @@ impl Driver {
 
     /// Hands out what the ring holds, up to a turn's worth.
     #[inline]
-    fn turn(&mut self, core: &Core, own: usize) {
+    fn turn(&mut self, core: &Core, awaited: &mut dyn Awaited) {
         for _ in 0..TURN {
-            match self.session.poll(&core.link, |event| core.deliver(event, own)) {
+            match self.session.poll(&core.link, |event| core.deliver(event, awaited)) {
                 Ok(Polled::Empty) => return,
                 // Alone, a caller does not look at the next entry: that would only pull its cache line away
                 // from the server, which is about to write it.
                 Ok(Polled::Event(own_served)) if own_served && !core.lead.has_waiters() => return,
                 Ok(Polled::Event(_) | Polled::Nothing) => {}
                 Ok(Polled::ReadSocket) => {
-                    self.read_socket(core, own);
+                    self.read_socket(core, awaited);
                     if self.unread || core.link.is_closed() {
                         return;
                     }
@@ -140,7 +137,7 @@ impl Driver {
     }
 
     /// Waits for the next entry or event: first by spinning, then asleep. False once the deadline has passed.
-    fn wait(&mut self, core: &Core, own: usize, deadline: Option<Instant>) -> bool {
+    fn wait(&mut self, core: &Core, deadline: Option<Instant>, awaited: &mut dyn Awaited) -> bool {
         let link = &core.link;
         let next = self.session.next(link);
         if self.spin.is_hot() && glance(|| next.is_there()) {
@@ -167,7 +164,8 @@ impl Driver {
             }
         }
         let parked = Instant::now();
-        self.park(core, own, deadline.map(|deadline| deadline.saturating_duration_since(parked)));
+        let timeout = deadline.map(|deadline| deadline.saturating_duration_since(parked));
+        self.park(core, timeout, awaited);
         if spin {
             self.spin.failed_then_slept(parked.elapsed());
         }
@@ -175,7 +173,7 @@ impl Driver {
     }
 
     /// Sleeps until the doorbell rings, the socket has something, or `timeout` has passed.
-    fn park(&mut self, core: &Core, own: usize, timeout: Option<Duration>) {
+    fn park(&mut self, core: &Core, timeout: Option<Duration>, awaited: &mut dyn Awaited) {
         let link = &core.link;
         let want_space = link.space.any();
         let may_sleep = self.session.arm(link, want_space);
@@ -186,7 +184,7 @@ impl Driver {
         }
         if link.peer_has_closed() {
             self.session.disarm(link);
-            return self.hung_up(core, own);
+            return self.hung_up(core, awaited);
         }
         let waited = self.poller.wait(&mut self.events, timeout);
         self.session.disarm(link);
@@ -201,17 +199,17 @@ impl Driver {
                 return;
             }
             if event.readable || event.hangup {
-                self.read_socket(core, own);
+                self.read_socket(core, awaited);
             }
         }
     }
 
     /// Reads the socket once.
-    fn read_socket(&mut self, core: &Core, own: usize) {
+    fn read_socket(&mut self, core: &Core, awaited: &mut dyn Awaited) {
         let state = read_control(&mut self.session, &core.link);
         self.unread = matches!(state, Ok(SocketState::More { .. }));
         match state {
-            Ok(SocketState::HungUp) => self.hung_up(core, own),
+            Ok(SocketState::HungUp) => self.hung_up(core, awaited),
             Ok(SocketState::Dry { freed_space: true } | SocketState::More { freed_space: true }) => {
                 core.wake_space_waiters();
             }
@@ -236,17 +234,17 @@ impl Driver {
 
     // ---- the end -------------------------------------------------------------------------------------
 
-    fn hung_up(&mut self, core: &Core, own: usize) {
-        self.drain(core, own);
+    fn hung_up(&mut self, core: &Core, awaited: &mut dyn Awaited) {
+        self.drain(core, awaited);
         core.link.close(CloseReason::PeerGone);
     }
 
     /// What an honest peer wrote before it left is still delivered.
-    fn drain(&mut self, core: &Core, own: usize) {
+    fn drain(&mut self, core: &Core, awaited: &mut dyn Awaited) {
         self.session.on_dry();
         let capacity = core.link.consumer_view().entries.len();
         for _ in 0..capacity {
-            match self.session.poll(&core.link, |event| core.deliver(event, own)) {
+            match self.session.poll(&core.link, |event| core.deliver(event, awaited)) {
                 Ok(Polled::ReadSocket) => self.session.on_dry(),
                 Ok(Polled::Event(_) | Polled::Nothing) => {}
                 Ok(Polled::Empty) => return,
@@ -256,11 +254,11 @@ impl Driver {
     }
 
     #[cold]
-    fn closed(&mut self, core: &Core, own: usize, done: &mut impl FnMut() -> bool) -> Stop {
+    fn closed(&mut self, core: &Core, awaited: &mut dyn Awaited) -> Stop {
         if !core.link.broken() {
-            self.drain(core, own);
+            self.drain(core, awaited);
         }
         core.lead.wake_all();
-        if done() { Stop::Done } else { Stop::Closed }
+        if awaited.has_come() { Stop::Done } else { Stop::Closed }
     }
 }

@@ -9,6 +9,7 @@
 //!      Lead ──── Driver          the one thread that drives the session for all
 //! ```
 
+mod awaited;
 mod call;
 mod calls;
 mod channel;

@@ -1,13 +1,11 @@
 //! A call of plain bytes.
 
 use std::fmt;
-use std::mem;
 use std::time::Duration;
 
 use crate::client::call::{InFlight, deadline_after};
 use crate::client::core::Core;
 use crate::client::method::Method;
-use crate::connection::Received;
 use crate::raw::{Payload, RawBody};
 use crate::rpc::Status;
 
@@ -39,9 +37,12 @@ impl<'a> RawCall<'a> {
     pub fn wait(mut self) -> Result<Payload, Status> {
         let deadline = deadline_after(self.timeout);
         let core = self.core;
-        let ticket = core.start(self.method, deadline, |head| self.body.prepare(&core.link, head))?;
-        let mut reply = InFlight::new(core, ticket, deadline).wait()?;
-        Ok(Payload::new(mem::replace(&mut reply.payload, Received::empty())))
+        let unsent = core.begin(self.method, deadline)?;
+        let head = unsent.head(self.method)?;
+        let mut prepared = unsent.once_there_is_space(|| self.body.prepare(&core.link, head))?;
+        unsent.once_there_is_space(|| prepared.send(&core.link))?;
+        let call = InFlight::new(core, unsent.sent(), deadline);
+        call.wait(|payload| Ok(Payload::new(payload.keep())))
     }
 }
 

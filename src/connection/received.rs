@@ -4,7 +4,6 @@
 //! [`Arrived`] is what an entry brings, and lives as long as the entry's private copy; [`Received`] is what
 //! is kept of it beyond that.
 
-use std::mem;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
@@ -18,21 +17,75 @@ use crate::rpc::{InlineBytes, PooledBuf, Private, Short};
 
 const _: () = assert!(INLINE_BYTES == InlineBytes::ROOM);
 
-/// What came with an entry, at the moment when it comes. Dropped, it returns its slot to the owner.
+/// What came with an entry, at the moment when it is looked at. Dropped, it returns its slot to the owner.
 ///
 /// Small, because it is passed from hand to hand for each message.
 pub(crate) enum Arrived<'a> {
     /// Bytes that are in private memory already: those of the entry's copy.
     Inline(&'a [u8]),
-    Slot(ReceivedSlot),
+    Outside(Outside),
 }
 
-impl Arrived<'_> {
+/// A payload outside of its entry.
+pub(crate) enum Outside {
+    Slot(ReceivedSlot),
+    /// Copied, and the slot returned, before somebody asked for it.
+    Private(Private),
+}
+
+impl Outside {
+    #[inline]
+    fn len(&self) -> usize {
+        match self {
+            Self::Slot(slot) => slot.len,
+            Self::Private(private) => private.remaining(),
+        }
+    }
+
+    /// Copied to private memory, once, and the slot returned.
+    pub(crate) fn into_private(self) -> Private {
+        match self {
+            Self::Slot(slot) => slot.into_private(),
+            Self::Private(private) => private,
+        }
+    }
+
+    fn to_vec(&self) -> Vec<u8> {
+        match self {
+            Self::Slot(slot) => slot.to_vec(),
+            Self::Private(private) => private.chunk().to_vec(),
+        }
+    }
+}
+
+impl<'a> Arrived<'a> {
+    #[inline]
+    pub(crate) fn slot(slot: ReceivedSlot) -> Self {
+        Self::Outside(Outside::Slot(slot))
+    }
+
     #[inline]
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Inline(bytes) => bytes.len(),
-            Self::Slot(slot) => slot.len,
+            Self::Outside(outside) => outside.len(),
+        }
+    }
+
+    /// Decodes a message from a private copy of it, which inline bytes are already. A slot is returned.
+    #[inline]
+    pub(crate) fn decode<M: Message + Default>(self) -> Result<M, DecodeError> {
+        match self {
+            Self::Inline(bytes) => M::decode(Short(bytes)),
+            Self::Outside(outside) => M::decode(outside.into_private()),
+        }
+    }
+
+    /// The bytes in a vector of their own.
+    pub(crate) fn into_vec(self) -> Vec<u8> {
+        match self {
+            Self::Inline(bytes) => bytes.to_vec(),
+            Self::Outside(outside) => outside.to_vec(),
         }
     }
 
@@ -40,18 +93,17 @@ impl Arrived<'_> {
     #[inline]
     pub(crate) fn keep(self) -> Received {
         match self {
-            Self::Inline(bytes) => Received::Inline(InlineBytes::new(bytes)),
-            Self::Slot(slot) => Received::Slot(slot),
+            Self::Inline(bytes) => Received { inline: InlineBytes::new(bytes), outside: None },
+            Self::Outside(outside) => Received { inline: InlineBytes::new(&[]), outside: Some(outside) },
         }
     }
 }
 
 /// What came with an entry, kept. Dropped, it returns its slot to the owner.
-pub(crate) enum Received {
-    Inline(InlineBytes),
-    Slot(ReceivedSlot),
-    /// Copied, and the slot returned, before somebody asked for it.
-    Private(Private),
+pub(crate) struct Received {
+    /// The payload, if there is none outside.
+    inline: InlineBytes,
+    outside: Option<Outside>,
 }
 
 /// A slot of the peer's region that is ours to read until it is given back.
@@ -92,16 +144,8 @@ impl ReceivedSlot {
     }
 
     /// Copies it to private memory, once, and returns the slot.
-    pub(crate) fn into_private(mut self) -> Private {
-        self.take_private()
-    }
-
-    /// The same; nothing is left here.
-    fn take_private(&mut self) -> Private {
-        let private = Private::pooled(self.copy());
-        self.give_back();
-        self.len = 0;
-        private
+    pub(crate) fn into_private(self) -> Private {
+        Private::pooled(self.copy())
     }
 
     /// The same, but the slot's return is left to the reply that names the handle.
@@ -115,6 +159,17 @@ impl ReceivedSlot {
         if let Some(handle) = self.handle.take() {
             self.link.give_back(handle);
         }
+    }
+
+    fn to_vec(&self) -> Vec<u8> {
+        let mut copy = Vec::with_capacity(self.len);
+        // SAFETY: `new` promised `len` mapped bytes; the vector has room for as many, nobody else sees it yet,
+        // and `copy_from_shared` initialises what it copies.
+        unsafe {
+            copy_from_shared(self.address, copy.as_mut_ptr(), self.len);
+            copy.set_len(self.len);
+        }
+        copy
     }
 
     fn copy(&self) -> PooledBuf {
@@ -132,63 +187,42 @@ impl Drop for ReceivedSlot {
 impl Received {
     /// No bytes.
     pub(crate) fn empty() -> Self {
-        Self::Inline(InlineBytes::new(&[]))
+        Arrived::Inline(&[]).keep()
     }
 
     pub(crate) fn len(&self) -> usize {
-        match self {
-            Self::Inline(inline) => inline.as_slice().len(),
-            Self::Slot(slot) => slot.len,
-            Self::Private(private) => private.remaining(),
-        }
+        self.outside.as_ref().map_or(self.inline.as_slice().len(), Outside::len)
     }
 
-    /// Takes in what arrived, in place of what was here.
+    /// Takes in what arrived. For one that is empty.
     #[inline]
     pub(crate) fn receive(&mut self, arrived: Arrived<'_>) {
-        match (arrived, &mut *self) {
-            (Arrived::Inline(bytes), Self::Inline(inline)) => inline.set(bytes),
-            (arrived, _) => *self = arrived.keep(),
+        match arrived {
+            Arrived::Inline(bytes) => self.inline.set(bytes),
+            Arrived::Outside(outside) => self.outside = Some(outside),
         }
     }
 
     /// Drops what is here.
     #[inline]
     pub(crate) fn clear(&mut self) {
-        match self {
-            Self::Inline(inline) => inline.set(&[]),
-            Self::Slot(_) | Self::Private(_) => *self = Self::empty(),
-        }
+        self.inline.set(&[]);
+        self.outside = None;
     }
 
-    /// As it was when it came. A slot is taken out; other bytes stay here.
+    /// As it was when it came. A payload outside is taken out; inline bytes stay here.
     pub(crate) fn arrived(&mut self) -> Arrived<'_> {
-        match self {
-            Self::Inline(inline) => Arrived::Inline(inline.as_slice()),
-            Self::Private(private) => Arrived::Inline(Buf::chunk(private)),
-            slot => match mem::replace(slot, Self::empty()) {
-                Self::Slot(slot) => Arrived::Slot(slot),
-                Self::Inline(_) | Self::Private(_) => unreachable!("matched above"),
-            },
+        match self.outside.take() {
+            Some(outside) => Arrived::Outside(outside),
+            None => Arrived::Inline(self.inline.as_slice()),
         }
     }
 
     /// The bytes on private memory, and the slot returned.
     pub(crate) fn into_bytes(self) -> Bytes {
-        match self {
-            Self::Inline(inline) => Bytes::copy_from_slice(inline.as_slice()),
-            Self::Slot(slot) => slot.into_private().into_bytes(),
-            Self::Private(private) => private.into_bytes(),
-        }
-    }
-
-    /// Decodes a message from a private copy of it, which inline bytes are already. A slot is returned.
-    #[inline]
-    pub(crate) fn decode<M: Message + Default>(&mut self) -> Result<M, DecodeError> {
-        match self {
-            Self::Inline(inline) => M::decode(Short(inline.as_slice())),
-            Self::Slot(slot) => M::decode(slot.take_private()),
-            Self::Private(private) => M::decode(private),
+        match self.outside {
+            Some(outside) => outside.into_private().into_bytes(),
+            None => Bytes::copy_from_slice(self.inline.as_slice()),
         }
     }
 
@@ -199,33 +233,24 @@ impl Received {
     pub(crate) fn copy_range(&self, start: usize, target: &mut [u8]) {
         let end = start.checked_add(target.len()).filter(|&end| end <= self.len());
         assert!(end.is_some(), "range {start}..+{} of a payload of {} bytes", target.len(), self.len());
-        match self {
-            Self::Inline(inline) => {
-                target.copy_from_slice(&inline.as_slice()[start..start + target.len()]);
-            }
-            Self::Private(private) => target.copy_from_slice(&private.chunk()[start..start + target.len()]),
-            Self::Slot(slot) => {
+        let private = match &self.outside {
+            Some(Outside::Slot(slot)) => {
                 // SAFETY: the range was checked against `len`, which `new` promised to be mapped.
-                unsafe { copy_from_shared(slot.address.add(start), target.as_mut_ptr(), target.len()) }
+                return unsafe {
+                    copy_from_shared(slot.address.add(start), target.as_mut_ptr(), target.len());
+                };
             }
-        }
+            Some(Outside::Private(private)) => private.chunk(),
+            None => self.inline.as_slice(),
+        };
+        target.copy_from_slice(&private[start..start + target.len()]);
     }
 
     /// The payload, copied to a vector of its own.
     pub(crate) fn to_vec(&self) -> Vec<u8> {
-        match self {
-            Self::Inline(inline) => inline.as_slice().to_vec(),
-            Self::Private(private) => private.chunk().to_vec(),
-            Self::Slot(slot) => {
-                let mut copy = Vec::with_capacity(slot.len);
-                // SAFETY: `new` promised `len` mapped bytes; the vector has room for as many, nobody else
-                // sees it yet, and `copy_from_shared` initialises what it copies.
-                unsafe {
-                    copy_from_shared(slot.address, copy.as_mut_ptr(), slot.len);
-                    copy.set_len(slot.len);
-                }
-                copy
-            }
+        match &self.outside {
+            Some(outside) => outside.to_vec(),
+            None => self.inline.as_slice().to_vec(),
         }
     }
 
@@ -234,11 +259,11 @@ impl Received {
     /// # Safety
     /// The peer must not write to the payload's bytes while the borrow lives.
     pub(crate) unsafe fn as_trusted_slice(&self) -> &[u8] {
-        match self {
-            Self::Inline(inline) => inline.as_slice(),
-            Self::Private(private) => private.chunk(),
+        match &self.outside {
             // SAFETY: mapped for as long as the guard lives; the caller promises that nobody writes.
-            Self::Slot(slot) => unsafe { std::slice::from_raw_parts(slot.address, slot.len) },
+            Some(Outside::Slot(slot)) => unsafe { std::slice::from_raw_parts(slot.address, slot.len) },
+            Some(Outside::Private(private)) => private.chunk(),
+            None => self.inline.as_slice(),
         }
     }
 }

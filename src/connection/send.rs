@@ -98,8 +98,9 @@ pub(crate) enum Head {
 }
 
 impl Head {
+    /// The entry of a message that travels in it, still without a byte of it.
     #[inline]
-    fn inline(self) -> Entry {
+    pub(crate) fn inline(self) -> Entry {
         match self {
             Self::Request { method, call_id, deadline_us } => {
                 Entry::request_inline(method, call_id, deadline_us, &[])
@@ -157,34 +158,36 @@ impl Prepared<&Link> {
     }
 }
 
-/// Encodes a message where it will travel: in its entry if it fits, else straight into a slot.
+/// Encodes a message of `len` bytes straight into a slot. A shorter one goes into its entry, with
+/// [`encode_inline`].
 #[inline]
 pub(crate) fn prepare<'a, M: Message>(
     link: &'a Link,
     head: Head,
     message: &M,
+    len: usize,
 ) -> Result<Prepared<&'a Link>, SendFailure> {
-    let len = message.encoded_len();
-    if len <= INLINE_BYTES {
-        let mut prepared = Prepared { entry: head.inline(), slot: None };
-        encode(message, &mut prepared.entry.inline_mut()[..len])?;
-        prepared.entry.set_inline_length(len);
-        return Ok(prepared);
-    }
     let mut slot = Slot::claim(link, len as u64)?;
-    encode(message, slot.bytes_mut(len))?;
+    encode(message, slot.bytes_mut(len)).map_err(SendFailure::Failed)?;
     Ok(Prepared::in_slot(head, slot, len as u64))
+}
+
+/// Encodes a message of `len` bytes, at most [`INLINE_BYTES`], into its entry. The entry lies where it is sent
+/// from: short messages are too many to be handed around.
+#[inline]
+pub(crate) fn encode_inline<M: Message>(entry: &mut Entry, message: &M, len: usize) -> Result<(), Status> {
+    encode(message, &mut entry.inline_mut()[..len])?;
+    entry.set_inline_length(len);
+    Ok(())
 }
 
 /// Fills all of `bytes`, which are as many as `encoded_len` promised.
 #[inline]
-fn encode<M: Message>(message: &M, mut bytes: &mut [u8]) -> Result<(), SendFailure> {
+fn encode<M: Message>(message: &M, mut bytes: &mut [u8]) -> Result<(), Status> {
     match message.encode(&mut bytes) {
         Ok(()) if bytes.is_empty() => Ok(()),
         // Only a hand-written message can do this. What it left unwritten is not for the peer to see.
-        _ => Err(SendFailure::Failed(Status::internal(
-            "the message's encoded_len() is not what it encodes to",
-        ))),
+        _ => Err(Status::internal("the message's encoded_len() is not what it encodes to")),
     }
 }
 

@@ -159,7 +159,7 @@ impl Session {
                     return Ok(Polled::ReadSocket);
                 }
                 // Before anything else is looked up: whatever follows, the slot goes back.
-                Arrived::Slot(self.segments.admit(link, descriptor)?)
+                Arrived::slot(self.segments.admit(link, descriptor)?)
             }
         };
         match event(self.role, link, entry, payload)? {

@@ -1,10 +1,11 @@
 //! The private copy of an entry: what the ring moves, and how much of it.
 //!
-//! The ring itself knows two things of an entry's meaning: how many body words it has, so that a short
-//! message touches only the entry's first cache line, and what a NOP looks like, so that a position can be
-//! given up. Everything else is `entry`'s.
+//! The ring itself knows two things of an entry's meaning: whether its body ends within the entry's first
+//! cache line, so that a short message touches no more than that, and what a NOP looks like, so that a
+//! position can be given up. Everything else is `entry`'s.
 
 use std::array;
+use std::ops::Range;
 
 use crate::layout::words::{BODY_WORDS, EntryCell, HEAD_WORDS};
 use crate::sync::Ordering;
@@ -31,31 +32,32 @@ pub(super) mod word {
     pub(crate) const RESERVED: usize = 6;
 }
 
-/// A private copy of one entry. Only the first [`body_words`] words of the body mean anything.
+/// A private copy of one entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) head: [u32; HEAD_WORDS],
     pub(crate) body: [u64; BODY_WORDS],
 }
 
-/// How many body words belong to an entry with this head: what the producer writes and the consumer reads.
+/// Body words that lie in the entry's first cache line, behind `seq` and the head.
+const FIRST_LINE: usize = if BODY_WORDS < 4 { BODY_WORDS } else { 4 };
+
+/// Whether the body of an entry with this head ends within the entry's first cache line: then the second one
+/// is neither written nor read.
 ///
-/// Never more than [`BODY_WORDS`], whatever a peer wrote; whether the head makes sense is `admit`'s question.
+/// Whether the head makes sense is `admit`'s question; here any head has an answer.
 #[cfg(not(mmap_rpc_loom))]
 #[inline(always)]
-pub(crate) fn body_words(head: &[u32; HEAD_WORDS]) -> usize {
+pub(crate) fn ends_in_first_line(head: &[u32; HEAD_WORDS]) -> bool {
     let kind = head[word::KIND];
-    if (kind >> 8) as u8 & FLAG_SLOT != 0 {
-        return 2;
-    }
-    let bytes = u64::from(kind >> 16) + u64::from(head[word::LENGTH]);
-    bytes.div_ceil(8).min(BODY_WORDS as u64) as usize
+    let in_slot = (kind >> 8) as u8 & FLAG_SLOT != 0;
+    in_slot || u64::from(kind >> 16) + u64::from(head[word::LENGTH]) <= FIRST_LINE as u64 * 8
 }
 
 /// The models' heads have no room for a length: every body word belongs to the entry.
 #[cfg(mmap_rpc_loom)]
-pub(crate) fn body_words(_head: &[u32; HEAD_WORDS]) -> usize {
-    BODY_WORDS
+pub(crate) fn ends_in_first_line(_head: &[u32; HEAD_WORDS]) -> bool {
+    false
 }
 
 impl Record {
@@ -66,14 +68,19 @@ impl Record {
         Self { head, body: [0; BODY_WORDS] }
     }
 
-    /// Copies an entry out of the ring. Each shared word is read once, and the head's copy decides how many
-    /// body words follow, so a peer that changes the entry meanwhile changes nothing that was checked.
+    /// Copies an entry out of the ring. Each shared word is read once, and the head's copy decides how much of
+    /// the body follows, so a peer that changes the entry meanwhile changes nothing that was checked.
     #[inline(always)]
     pub(super) fn load(&mut self, cell: &EntryCell) {
         // Relaxed throughout: the caller's fence(Acquire) after its load of `seq` orders the copy (E1).
         self.head = array::from_fn(|i| cell.head[i].load(Ordering::Relaxed));
-        for (private, shared) in self.body.iter_mut().zip(&cell.body).take(body_words(&self.head)) {
-            *private = shared.load(Ordering::Relaxed);
+        let mut copy = |words: Range<usize>| {
+            words.for_each(|i| self.body[i] = cell.body[i].load(Ordering::Relaxed));
+        };
+        // Both counts are constants: two straight runs without a loop.
+        copy(0..FIRST_LINE);
+        if !ends_in_first_line(&self.head) {
+            copy(FIRST_LINE..BODY_WORDS);
         }
     }
 
@@ -84,8 +91,12 @@ impl Record {
         for (private, shared) in self.head.iter().zip(&cell.head) {
             shared.store(*private, Ordering::Relaxed);
         }
-        for (private, shared) in self.body.iter().zip(&cell.body).take(body_words(&self.head)) {
-            shared.store(*private, Ordering::Relaxed);
+        let copy = |words: Range<usize>| {
+            words.for_each(|i| cell.body[i].store(self.body[i], Ordering::Relaxed));
+        };
+        copy(0..FIRST_LINE);
+        if !ends_in_first_line(&self.head) {
+            copy(FIRST_LINE..BODY_WORDS);
         }
     }
 }

@@ -14,7 +14,7 @@ pub(super) enum Queued {
     Prepared(Prepared<Arc<Link>>),
     /// It lacks a slot as well.
     Bytes { head: Head, bytes: Vec<u8> },
-    /// An entry without a message.
+    /// An entry that is complete in itself.
     Entry(Entry),
 }
 

@@ -8,10 +8,10 @@ use std::time::Instant;
 
 use prost::Message;
 
-use crate::connection::{Arrived, SendFailure, Slot};
+use crate::connection::{Arrived, Outside, SendFailure, Slot};
 use crate::layout::Handle;
 use crate::raw::{Loan, Payload, RawBody};
-use crate::rpc::{Context, Request, Response, Short, Status};
+use crate::rpc::{Context, Request, Response, Status};
 use crate::server::peer::{Answer, Peer};
 
 /// Requests from this size on are given back by the reply that answers them, not by a word of their own: the
@@ -145,13 +145,12 @@ impl<'a> Exchange<'a> {
     #[inline]
     fn decode<Req: Message + Default>(&mut self) -> Result<Req, Status> {
         let decoded = match self.take_payload() {
-            Arrived::Inline(bytes) => Req::decode(Short(bytes)),
-            Arrived::Slot(slot) if slot.len() >= RELEASE_WITH_REPLY => {
+            Arrived::Outside(Outside::Slot(slot)) if slot.len() >= RELEASE_WITH_REPLY => {
                 let (private, handle) = slot.into_private_and_handle();
                 self.released = handle;
                 Req::decode(private)
             }
-            Arrived::Slot(slot) => Req::decode(slot.into_private()),
+            payload => payload.decode(),
         };
         decoded.map_err(|error| Status::internal(format!("the request does not decode: {error}")))
     }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use prost::Message;
 
-use crate::connection::{Head, Link, Prepared, SendFailure, prepare, prepare_bytes};
+use crate::connection::{Head, Link, Prepared, SendFailure, encode_inline, prepare, prepare_bytes};
 use crate::layout::Handle;
 use crate::raw::RawBody;
-use crate::ring::Entry;
+use crate::ring::{Entry, INLINE_BYTES};
 use crate::rpc::{Code, Status};
 use crate::server::backlog::{Backlog, Queued};
 use crate::server::calls::Calls;
@@ -45,11 +45,27 @@ impl Peer {
     /// Answers with a message.
     #[inline]
     pub(super) fn reply<M: Message>(&self, answer: Answer, message: &M) {
-        let head = answer.head(Code::Ok);
-        match prepare(&self.link, head, message) {
+        let (head, len) = (answer.head(Code::Ok), message.encoded_len());
+        if len <= INLINE_BYTES {
+            return self.reply_inline(answer, head, message, len);
+        }
+        match prepare(&self.link, head, message, len) {
             Ok(prepared) => self.send(answer, prepared),
             Err(SendFailure::Wait) => self.put_aside(answer, head, message.encode_to_vec()),
             Err(SendFailure::Failed(status)) => self.fail(answer, &status),
+        }
+    }
+
+    /// Answers with a message that travels in its entry.
+    #[inline]
+    fn reply_inline<M: Message>(&self, answer: Answer, head: Head, message: &M, len: usize) {
+        let mut entry = head.inline();
+        if let Err(status) = encode_inline(&mut entry, message, len) {
+            return self.fail(answer, &status);
+        }
+        self.calls.end(answer.call_id);
+        if let Err(SendFailure::Wait) = self.link.push(&entry, None) {
+            self.backlog.push(&self.link, Queued::Entry(entry));
         }
     }
 
