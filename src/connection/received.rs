@@ -163,8 +163,8 @@ impl ReceivedSlot {
 
     fn to_vec(&self) -> Vec<u8> {
         let mut copy = Vec::with_capacity(self.len);
-        // SAFETY: `new` promised `len` mapped bytes; the vector has room for as many, nobody else sees it yet,
-        // and `copy_from_shared` initialises what it copies.
+        // SAFETY: `new` promised `len` mapped bytes; the vector has room for as many, nobody else sees it
+        // yet, and `copy_from_shared` initialises what it copies.
         unsafe {
             copy_from_shared(self.address, copy.as_mut_ptr(), self.len);
             copy.set_len(self.len);

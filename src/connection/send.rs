@@ -172,8 +172,8 @@ pub(crate) fn prepare<'a, M: Message>(
     Ok(Prepared::in_slot(head, slot, len as u64))
 }
 
-/// Encodes a message of `len` bytes, at most [`INLINE_BYTES`], into its entry. The entry lies where it is sent
-/// from: short messages are too many to be handed around.
+/// Encodes a message of `len` bytes, at most [`INLINE_BYTES`], into its entry. The entry lies where it is
+/// sent from: short messages are too many to be handed around.
 #[inline]
 pub(crate) fn encode_inline<M: Message>(entry: &mut Entry, message: &M, len: usize) -> Result<(), Status> {
     encode(message, &mut entry.inline_mut()[..len])?;

@@ -68,8 +68,8 @@ impl Record {
         Self { head, body: [0; BODY_WORDS] }
     }
 
-    /// Copies an entry out of the ring. Each shared word is read once, and the head's copy decides how much of
-    /// the body follows, so a peer that changes the entry meanwhile changes nothing that was checked.
+    /// Copies an entry out of the ring. Each shared word is read once, and the head's copy decides how much
+    /// of the body follows, so a peer that changes the entry meanwhile changes nothing that was checked.
     #[inline(always)]
     pub(super) fn load(&mut self, cell: &EntryCell) {
         // Relaxed throughout: the caller's fence(Acquire) after its load of `seq` orders the copy (E1).
