@@ -50,6 +50,9 @@ pub enum Violation {
         /// Which check failed.
         check: &'static str,
     },
+    /// A message that is read while it is written does not come as its entry says.
+    #[error("bad fill: {0}")]
+    Fill(&'static str),
     /// A frame on the control channel was not a netstring, or too large.
     #[error("malformed control frame: {0}")]
     Frame(String),

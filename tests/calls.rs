@@ -1,6 +1,9 @@
 //! Promise: a call ends as its handler says, or with the status that names what kept it from that; nothing
 //! that a handler or a message does ends the server.
 
+#[path = "calls/lies.rs"]
+mod lies;
+
 use std::time::{Duration, Instant};
 
 use mmap_rpc::server::Handlers;

@@ -5,6 +5,8 @@ mod watch;
 
 #[path = "hostile/attacks.rs"]
 mod attacks;
+#[path = "hostile/fills.rs"]
+mod fills;
 #[path = "hostile/noise.rs"]
 mod noise;
 #[path = "hostile/server.rs"]

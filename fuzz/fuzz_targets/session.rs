@@ -44,10 +44,20 @@ fn step(u: &mut Unstructured<'_>, is_server: bool) -> Result<(Move, bool)> {
         7 => (Move::Push(entry(u, is_server)?), false),
         8 => (Move::Cell(u.int_in_range(0..=600)?, u.int_in_range(0..=600)?, entry(u, is_server)?), false),
         9 => {
-            let words = [Word::RxHead, Word::Sleep, Word::Cpu, Word::WantSpace, Word::Closed];
+            let line = u.int_in_range(0..=7)?;
+            let words = [
+                Word::RxHead,
+                Word::Sleep,
+                Word::Cpu,
+                Word::WantSpace,
+                Word::Closed,
+                Word::Level(line),
+                Word::GivenUp(line),
+            ];
             let word = *u.choose(&words)?;
-            // Only the position is ever judged.
-            (Move::Set(word, u.arbitrary()?), word != Word::RxHead)
+            let value = if u.arbitrary()? { u.int_in_range(0..=300)? } else { u.arbitrary()? };
+            // Only positions are ever judged.
+            (Move::Set(word, value), !matches!(word, Word::RxHead | Word::Level(_)))
         }
         10 => (Move::Flip(u.int_in_range(0..=127)?, u.arbitrary()?), false),
         _ => (Move::Push(RawEntry { head: [5, 0, 0, 0, 0, 0, 0], ..RawEntry::default() }), false),
@@ -78,7 +88,8 @@ fn entry(u: &mut Unstructured<'_>, is_server: bool) -> Result<RawEntry> {
         1 => {
             let handle = u.int_in_range(0..=255)?;
             let (start, end) = Peer::slot_bounds(handle).unwrap_or((0, 0));
-            entry.slot(handle, start, u.int_in_range(0..=end - start + 1)?)
+            let entry = entry.slot(handle, start, u.int_in_range(0..=end - start + 1)?);
+            if u.arbitrary()? { entry.fill(u.int_in_range(0..=8)?, u.int_in_range(0..=300)?) } else { entry }
         }
         2 => entry.slot(u.arbitrary()?, u.arbitrary()?, u.arbitrary()?),
         _ => entry,

@@ -9,7 +9,7 @@ use prost::Message;
 use crate::client::calls::Ticket;
 use crate::client::core::Core;
 use crate::client::method::Method;
-use crate::connection::{Arrived, encode_inline, prepare};
+use crate::connection::{Arrived, Filled, encode_inline, prepare};
 use crate::ring::INLINE_BYTES;
 use crate::rpc::{Request, Response, Status};
 
@@ -65,6 +65,11 @@ impl<'a, Req: Message, Resp: Message + Default> Call<'a, Req, Resp> {
             let mut entry = head.inline();
             encode_inline(&mut entry, message, len)?;
             unsent.once_there_is_space(|| core.link.push(&entry, None))?;
+        } else if let Some(mut filled) =
+            unsent.once_there_is_space(|| Filled::begin(&core.link, head, len))?
+        {
+            filled.write(message)?;
+            filled.finish();
         } else {
             let mut prepared = unsent.once_there_is_space(|| prepare(&core.link, head, message, len))?;
             unsent.once_there_is_space(|| prepared.send(&core.link))?;

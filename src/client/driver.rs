@@ -27,6 +27,9 @@ const BELL: u64 = 1;
 /// Entries that one turn hands out at most before it looks whether its own caller is served.
 const TURN: usize = 256;
 
+/// Rounds between two looks at the clock: more than a call that is answered takes.
+const ROUNDS_PER_LOOK: u32 = 64;
+
 /// Why a leader stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stop {
@@ -76,9 +79,15 @@ impl Driver {
         deadline: Option<Instant>,
         awaited: &mut dyn Awaited,
     ) -> Stop {
+        let mut round = 0_u32;
         loop {
+            round = round.wrapping_add(1);
             if awaited.has_come() {
                 return Stop::Done;
+            }
+            // A server that always has something for a glance must not outlast the deadline either.
+            if round.is_multiple_of(ROUNDS_PER_LOOK) && has_passed(deadline) {
+                return Stop::Deadline;
             }
             self.turn(core, awaited);
             if awaited.has_come() {
@@ -90,7 +99,7 @@ impl Driver {
             if self.unread {
                 self.read_socket(core, awaited);
                 // A server that never stops sending must not outlast the deadline.
-                if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                if has_passed(deadline) {
                     return Stop::Deadline;
                 }
                 continue;
@@ -124,7 +133,7 @@ impl Driver {
                 // Alone, a caller does not look at the next entry: that would only pull its cache line away
                 // from the server, which is about to write it.
                 Ok(Polled::Event(own_served)) if own_served && !core.lead.has_waiters() => return,
-                Ok(Polled::Event(_) | Polled::Nothing) => {}
+                Ok(Polled::Event(_) | Polled::Nothing | Polled::Part(_)) => {}
                 Ok(Polled::ReadSocket) => {
                     self.read_socket(core, awaited);
                     if self.unread || core.link.is_closed() {
@@ -139,7 +148,7 @@ impl Driver {
     /// Waits for the next entry or event: first by spinning, then asleep. False once the deadline has passed.
     fn wait(&mut self, core: &Core, deadline: Option<Instant>, awaited: &mut dyn Awaited) -> bool {
         let link = &core.link;
-        let next = self.session.next(link);
+        let next = self.session.watch(link);
         if self.spin.is_hot() && glance(|| next.is_there()) {
             self.spin.succeeded();
             return true;
@@ -246,7 +255,7 @@ impl Driver {
         for _ in 0..capacity {
             match self.session.poll(&core.link, |event| core.deliver(event, awaited)) {
                 Ok(Polled::ReadSocket) => self.session.on_dry(),
-                Ok(Polled::Event(_) | Polled::Nothing) => {}
+                Ok(Polled::Event(_) | Polled::Nothing | Polled::Part(_)) => {}
                 Ok(Polled::Empty) => return,
                 Err(violation) => return drop(core.link.violated(violation)),
             }
@@ -261,4 +270,8 @@ impl Driver {
         core.lead.wake_all();
         if awaited.has_come() { Stop::Done } else { Stop::Closed }
     }
+}
+
+fn has_passed(deadline: Option<Instant>) -> bool {
+    deadline.is_some_and(|deadline| Instant::now() >= deadline)
 }

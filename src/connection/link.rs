@@ -20,7 +20,7 @@ use crate::layout::{Geometry, Handle, RegionView};
 use crate::os::{Credentials, Doorbell, ForkMark, Mapping, Socket};
 use crate::ring::{Entry, Kicker, Producer, ReserveError};
 use crate::rpc::Status;
-use crate::slab::{self, Claim};
+use crate::slab::{self, Claim, Fill, Fills};
 use crate::sync::Ordering;
 use crate::wire::Limits;
 
@@ -62,6 +62,8 @@ pub(crate) struct Link {
     pub(crate) own: OwnRegion,
     peer: PeerBase,
     producer: Producer,
+    /// Which of our fill lines are in use.
+    fills: Fills,
     /// Remembers the peer's park epoch that was kicked last.
     kicker: Kicker,
     /// The same for the peer's wait for space.
@@ -89,6 +91,7 @@ impl Link {
             own: agreed.own,
             peer: agreed.peer,
             producer: Producer::new(),
+            fills: Fills::new(),
             kicker: Kicker::new(),
             space_kicker: Kicker::new(),
             peer_bell: agreed.peer_bell,
@@ -264,9 +267,14 @@ impl Link {
         Ok(())
     }
 
+    /// Takes a line for a message of `len` bytes that is to be read while it is written, if one is free.
+    pub(super) fn begin_fill(&self, len: u64) -> Option<Fill<'_>> {
+        self.fills.begin(&self.own_control().fills, len)
+    }
+
     /// Wakes the peer's driver if it is parked. The Release of what it is to see has been done.
     #[inline]
-    fn kick(&self) {
+    pub(super) fn kick(&self) {
         if self.kicker.should_kick(&self.peer.view().control().sleep.0) {
             self.peer_bell.ring();
         }

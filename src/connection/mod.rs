@@ -9,9 +9,11 @@
 //! [`Link`] sends: any thread claims slots, fills them and publishes entries. [`Session`] receives: one
 //! thread at a time, whatever drives it. Neither blocks; both are told what the socket said.
 
+mod arrivals;
 mod close;
 mod config;
 mod control;
+mod fill;
 mod frames;
 mod growth;
 mod handshake;
@@ -24,14 +26,16 @@ mod segments;
 mod send;
 mod session;
 mod space;
+mod writer;
 
 pub(crate) use close::CloseReason;
 pub(crate) use config::{Config, MAX_IN_FLIGHT, call_index};
 pub(crate) use control::{SocketState, read_control};
+pub(crate) use fill::Filled;
 pub(crate) use frames::Frames;
 pub(crate) use handshake::{ClientHandshake, HandshakeError, answer, check_methods, check_user, refusal};
 pub(crate) use link::Link;
 pub(crate) use received::{Arrived, Outside, Received};
 pub(crate) use send::{Head, Prepared, SendFailure, Slot, encode_inline, prepare, prepare_bytes};
-pub(crate) use session::{Event, Polled, Role, Session};
+pub(crate) use session::{Event, Polled, Role, Session, Watch};
 pub(crate) use space::SpaceNews;

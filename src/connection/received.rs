@@ -172,9 +172,22 @@ impl ReceivedSlot {
         copy
     }
 
+    /// Copies the `count` bytes that follow those which `copy` has.
+    ///
+    /// # Panics
+    /// If the payload has fewer.
+    pub(super) fn copy_on(&self, copy: &mut PooledBuf, count: usize) {
+        let from = copy.as_slice().len();
+        assert!(count <= self.len - from, "copied past the end of a payload");
+        // SAFETY: `new` promised `len` mapped bytes, of which the range is a part, and `copy_from_shared`
+        // initialises as many as it copies.
+        unsafe { copy.extend_by(count, |dst| copy_from_shared(self.address.add(from), dst, count)) }
+    }
+
     fn copy(&self) -> PooledBuf {
-        // SAFETY: `new` promised `len` mapped bytes, and `copy_from_shared` initialises as many as it copies.
-        unsafe { PooledBuf::filled_by(self.len, |dst| copy_from_shared(self.address, dst, self.len)) }
+        let mut copy = PooledBuf::with_room_for(self.len);
+        self.copy_on(&mut copy, self.len);
+        copy
     }
 }
 

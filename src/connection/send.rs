@@ -7,7 +7,8 @@ use std::sync::Arc;
 use prost::Message;
 
 use crate::connection::link::Link;
-use crate::layout::Handle;
+use crate::connection::writer::{encode, encode_short};
+use crate::layout::{Handle, copy_to_slot};
 use crate::ring::{Descriptor, Entry, INLINE_BYTES};
 use crate::rpc::Status;
 use crate::slab::Claim;
@@ -75,7 +76,14 @@ impl<L: Deref<Target = Link>> Slot<L> {
         unsafe { std::slice::from_raw_parts(address, len) }
     }
 
-    fn descriptor(&self, len: u64) -> Descriptor {
+    /// The claim, which nobody aborts any more when it is dropped.
+    pub(super) fn into_claim(mut self) -> Claim {
+        let claim = self.held();
+        self.claim = None;
+        claim
+    }
+
+    pub(super) fn descriptor(&self, len: u64) -> Descriptor {
         let claim = self.held();
         let (_, offset) = self.link.own.place(claim);
         Descriptor { handle: claim.handle.get(), offset, length: len }
@@ -112,7 +120,7 @@ impl Head {
     }
 
     #[inline]
-    fn slot(self, slot: Descriptor) -> Entry {
+    pub(super) fn slot(self, slot: Descriptor) -> Entry {
         match self {
             Self::Request { method, call_id, deadline_us } => {
                 Entry::request_slot(method, call_id, deadline_us, slot)
@@ -176,19 +184,9 @@ pub(crate) fn prepare<'a, M: Message>(
 /// sent from: short messages are too many to be handed around.
 #[inline]
 pub(crate) fn encode_inline<M: Message>(entry: &mut Entry, message: &M, len: usize) -> Result<(), Status> {
-    encode(message, &mut entry.inline_mut()[..len])?;
+    encode_short(message, &mut entry.inline_mut()[..len])?;
     entry.set_inline_length(len);
     Ok(())
-}
-
-/// Fills all of `bytes`, which are as many as `encoded_len` promised.
-#[inline]
-fn encode<M: Message>(message: &M, mut bytes: &mut [u8]) -> Result<(), Status> {
-    match message.encode(&mut bytes) {
-        Ok(()) if bytes.is_empty() => Ok(()),
-        // Only a hand-written message can do this. What it left unwritten is not for the peer to see.
-        _ => Err(Status::internal("the message's encoded_len() is not what it encodes to")),
-    }
 }
 
 /// Copies bytes to where they will travel, as [`prepare`] does with a message.
@@ -204,6 +202,6 @@ pub(crate) fn prepare_bytes<L: Deref<Target = Link>>(
         return Ok(Prepared { entry, slot: None });
     }
     let mut slot = Slot::claim(link, payload.len() as u64)?;
-    slot.bytes_mut(payload.len()).copy_from_slice(payload);
+    copy_to_slot(payload, slot.bytes_mut(payload.len()));
     Ok(Prepared::in_slot(head, slot, payload.len() as u64))
 }

@@ -11,10 +11,11 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use crate::connection::arrivals::{Advance, Arrivals};
 use crate::connection::close::CloseReason;
 use crate::connection::frames::Frames;
 use crate::connection::link::Link;
-use crate::connection::received::Arrived;
+use crate::connection::received::{Arrived, Outside};
 use crate::connection::segments::PeerSegments;
 use crate::connection::send::SendFailure;
 use crate::error::Violation;
@@ -59,6 +60,32 @@ impl Event<'_> {
             Self::Cancel { .. } | Self::Goaway => 0,
         }
     }
+
+    /// The same event so many microseconds later: a call has less time left.
+    fn after(mut self, elapsed: u32) -> Self {
+        if let Self::Request { deadline_us: left @ 1.., .. } = &mut self
+            && *left != u32::MAX
+        {
+            *left = left.saturating_sub(elapsed).max(1);
+        }
+        self
+    }
+}
+
+/// What a spinning driver looks at: the next entry, and the messages that are being written.
+#[derive(Clone, Copy)]
+pub(crate) struct Watch<'a> {
+    session: &'a Session,
+    link: &'a Link,
+    next: Next<'a>,
+}
+
+impl Watch<'_> {
+    /// Whether anything has come.
+    #[inline(always)]
+    pub(crate) fn is_there(&self) -> bool {
+        self.next.is_there() || self.session.arrivals.has_more(self.link)
+    }
 }
 
 /// What [`Session::poll`] found.
@@ -68,6 +95,8 @@ pub(crate) enum Polled<R> {
     /// An entry that means nothing. It counts like any other, so that a peer that sends nothing else cannot
     /// keep its reader inside one look.
     Nothing,
+    /// So many bytes of a message that the peer is still writing.
+    Part(usize),
     /// The next entry names a segment whose announcement may still be in the socket: read it dry, feed it,
     /// and poll again.
     ReadSocket,
@@ -94,6 +123,8 @@ pub(crate) struct Session {
     entry: Entry,
     /// `entry` is admitted but for its segment, which we have not heard of yet.
     stalled: Option<Stalled>,
+    /// Messages that the peer is still writing.
+    arrivals: Arrivals,
     /// Writes our `sleep` word.
     sleeper: Sleeper,
     /// Writes our `want_space` word.
@@ -110,6 +141,7 @@ impl Session {
             frames,
             entry: Entry::nop(),
             stalled: None,
+            arrivals: Arrivals::default(),
             sleeper: Sleeper::new(),
             space_waiter: Sleeper::new(),
         }
@@ -120,14 +152,16 @@ impl Session {
     /// Whether [`poll`](Self::poll) would find something.
     #[inline]
     pub(crate) fn is_ready(&self, link: &Link) -> bool {
-        self.stalled.is_some() || self.consumer.is_ready(link.consumer_view())
+        self.stalled.is_some()
+            || !self.arrivals.is_full() && self.consumer.is_ready(link.consumer_view())
+            || self.arrivals.has_more(link)
     }
 
-    /// The place of the next entry: what a driver looks at while it spins. An entry that is stalled keeps its
-    /// driver busy with the socket, and is no reason to look here.
+    /// What a driver asks while it spins. An entry that is stalled keeps its driver busy with the socket, and
+    /// is no reason to look here.
     #[inline]
-    pub(crate) fn next<'a>(&self, link: &'a Link) -> Next<'a> {
-        self.consumer.next(link.consumer_view())
+    pub(crate) fn watch<'a>(&'a self, link: &'a Link) -> Watch<'a> {
+        Watch { session: self, link, next: self.consumer.next(link.consumer_view()) }
     }
 
     /// Takes the next entry out of the ring, checks it, and hands what it means to `handle`.
@@ -140,6 +174,20 @@ impl Session {
         link: &Arc<Link>,
         handle: impl FnOnce(Event<'_>) -> Result<R, Violation>,
     ) -> Result<Polled<R>, Violation> {
+        if !self.arrivals.is_empty() {
+            match self.arrivals.advance(link)? {
+                Some(Advance::Part(bytes)) => return Ok(Polled::Part(bytes)),
+                Some(Advance::Whole(entry, message, elapsed)) => {
+                    let payload = Arrived::Outside(Outside::Private(message));
+                    return match event(self.role, link, &entry, payload)? {
+                        Some(event) => handle(event.after(elapsed)).map(Polled::Event),
+                        None => Ok(Polled::Nothing),
+                    };
+                }
+                None if self.arrivals.is_full() => return Ok(Polled::Empty),
+                None => {}
+            }
+        }
         let stalled = self.stalled.take();
         if stalled.is_none() {
             match self.consumer.pop_into(link.consumer_view(), self.entry.record_mut()) {
@@ -152,14 +200,19 @@ impl Session {
         let entry = &self.entry;
         let payload = match entry.body() {
             Body::Inline(message) => Arrived::Inline(message),
-            Body::Slot(descriptor) => {
+            Body::Slot(descriptor) | Body::Fill(descriptor, _) => {
                 if !matches!(stalled, Some(Stalled::SocketWasDry)) && !self.segments.knows(descriptor.handle)
                 {
                     self.stalled = Some(Stalled::Awaited);
                     return Ok(Polled::ReadSocket);
                 }
                 // Before anything else is looked up: whatever follows, the slot goes back.
-                Arrived::slot(self.segments.admit(link, descriptor)?)
+                let slot = self.segments.admit(link, descriptor)?;
+                if let Body::Fill(_, fill) = entry.body() {
+                    self.arrivals.begin(entry.clone(), slot, fill)?;
+                    return Ok(Polled::Nothing);
+                }
+                Arrived::slot(slot)
             }
         };
         match event(self.role, link, entry, payload)? {

@@ -41,6 +41,8 @@ pub const GOAWAY: u32 = 4;
 pub const NOP: u32 = 5;
 /// Flag, in the place that it has in `head[0]`: the message lies in a slot.
 pub const SLOT: u32 = 1 << 8;
+/// Flag beside it: the message is still being written there.
+pub const FILL: u32 = 2 << 8;
 
 /// How long a peer waits for the honest side before its test has failed.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -79,6 +81,13 @@ impl RawEntry {
         self
     }
 
+    /// The same, with a message that is still being written into that slot.
+    pub fn fill(mut self, line: u64, start: u64) -> Self {
+        self.head[0] |= FILL;
+        (self.body[2], self.body[3]) = (line, start);
+        self
+    }
+
     /// The call that it names.
     pub fn call_id(&self) -> u32 {
         self.head[1]
@@ -94,6 +103,9 @@ pub enum Word {
     Cpu,
     WantSpace,
     Closed,
+    /// Of a fill line; the number wraps.
+    Level(usize),
+    GivenUp(usize),
 }
 
 /// One end of an established connection, in hostile hands.
@@ -171,12 +183,15 @@ impl Peer {
     /// Overwrites a control word.
     pub fn set(&self, word: Word, value: u64) {
         let control = self.link.own_control();
+        let line = |number: usize| &control.fills[number % control.fills.len()];
         match word {
             Word::RxHead => control.rx_head.0.store(value, Ordering::Release),
             Word::Sleep => control.sleep.0.store(value as u32, Ordering::Relaxed),
             Word::Cpu => control.cpu.0.store(value as u32, Ordering::Relaxed),
             Word::WantSpace => control.want_space.0.store(value as u32, Ordering::Relaxed),
             Word::Closed => control.closed.0.store(value as u32, Ordering::Relaxed),
+            Word::Level(number) => line(number).level.store(value, Ordering::Release),
+            Word::GivenUp(number) => line(number).given_up.store(value, Ordering::Relaxed),
         }
     }
 

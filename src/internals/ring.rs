@@ -53,7 +53,7 @@ impl Reader<'_> {
         let entry = Entry::admit(popped.record).expect("our own entry");
         match entry.body() {
             Body::Inline(message) => Some(use_message(entry.call_id(), message)),
-            Body::Slot(_) => unreachable!("only inline messages are pushed"),
+            Body::Slot(_) | Body::Fill(..) => unreachable!("only inline messages are pushed"),
         }
     }
 }
@@ -100,7 +100,7 @@ pub fn admit(head: [u32; 7], body: [u64; 12]) -> Result<u64, Violation> {
     let entry = Entry::admit(Record { head, body })?;
     let length = match entry.body() {
         Body::Inline(message) => message.iter().map(|byte| u64::from(*byte)).sum(),
-        Body::Slot(slot) => slot.offset ^ slot.length ^ u64::from(slot.handle),
+        Body::Slot(slot) | Body::Fill(slot, _) => slot.offset ^ slot.length ^ u64::from(slot.handle),
     };
     Ok(length ^ u64::from(entry.deadline_us()) ^ u64::from(entry.released().unwrap_or(0)))
 }

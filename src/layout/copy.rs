@@ -1,4 +1,5 @@
-//! The one function that reads payload bytes which a peer may be writing.
+//! The one function that reads payload bytes which a peer may be writing, and its twin for bytes on their way
+//! out.
 //!
 //! A `memcpy` (`ptr::copy_nonoverlapping`, a slice, `Read`) is not allowed here. It is a plain access:
 //! racing with a writer it is undefined behaviour in Rust's terms, and the compiler may exploit that by
@@ -39,6 +40,17 @@ pub(crate) unsafe fn copy_from_shared(src: *const u8, dst: *mut u8, len: usize) 
     unsafe {
         if len <= SHORT || slow_string { copy_words(src, dst, len) } else { copy_string(src, dst, len) }
     }
+}
+
+/// Copies bytes of our own to where they will travel: by the same code, because memcpy has the slow case too.
+///
+/// # Panics
+/// If the lengths differ.
+#[inline]
+pub(crate) fn copy_to_slot(src: &[u8], dst: &mut [u8]) {
+    assert!(src.len() == dst.len(), "as many bytes as there is room for");
+    // SAFETY: two slices of one length, one of them borrowed mutably: readable, writable and apart.
+    unsafe { copy_from_shared(src.as_ptr(), dst.as_mut_ptr(), src.len()) }
 }
 
 /// Copies with the processor's string instruction.

@@ -14,11 +14,12 @@
 //!          │          cpu                 │ 128                     owner's driver
 //!          │          want_space          │ 128                     owner's driver
 //!          │          closed              │ 128                     owner, once
-//!  0x09280 ├──────────────────────────────┤
-//!          │ ret: parity of PEER's slots  │ HANDLE_WORDS * 8        owner's readers, by read-modify-write
+//!          │          fills: level, …     │ FILLS * 128             owner's writers of long messages
 //!  0x09680 ├──────────────────────────────┤
+//!          │ ret: parity of PEER's slots  │ HANDLE_WORDS * 8        owner's readers, by read-modify-write
+//!  0x09a80 ├──────────────────────────────┤
 //!          │ free: 1 = free slot of OURS  │ HANDLE_WORDS * 64       owner's allocator
-//!  0x0b680 ├──────────────────────────────┤
+//!  0x0ba80 ├──────────────────────────────┤
 //!          │ zero                         │ up to a multiple of 4096
 //!  0x0c000 ├──────────────────────────────┤
 //!          │ class 0: slot 0, 1, …        │ slot count * slot size  owner's writers, one per claimed slot
@@ -55,7 +56,7 @@ pub(crate) use handle::Handle;
 
 #[cfg(not(mmap_rpc_loom))]
 pub(crate) use {
-    copy::copy_from_shared,
+    copy::{copy_from_shared, copy_to_slot},
     geometry::{Class, Geometry, PAGE},
     header::{HEADER_BYTES, Header},
     offset::{RawOffset, SlotBounds},

@@ -152,6 +152,7 @@ mod tests {
         view.ring()[7].body[11].store(0x22, Ordering::Relaxed);
         view.control().rx_head.0.store(0x33, Ordering::Relaxed);
         view.control().closed.0.store(0x44, Ordering::Relaxed);
+        view.control().fills[7].given_up.store(0x77, Ordering::Relaxed);
         view.ret()[127].store(0x55, Ordering::Relaxed);
         view.free()[127].0.store(0x66, Ordering::Relaxed);
 
@@ -160,10 +161,11 @@ mod tests {
         assert_eq!(mapping.u64_at(ring_end - 8), 0x22);
         assert_eq!(mapping.u64_at(ring_end), 0x33);
         assert_eq!(mapping.u64_at(ring_end + 4 * 128), 0x44);
-        assert_eq!(mapping.u64_at(ring_end + 5 * 128 + 127 * 8), 0x55);
-        assert_eq!(mapping.u64_at(ring_end + 5 * 128 + 1024 + 127 * 64), 0x66);
+        assert_eq!(mapping.u64_at(ring_end + 12 * 128 + 8), 0x77);
+        assert_eq!(mapping.u64_at(ring_end + 13 * 128 + 127 * 8), 0x55);
+        assert_eq!(mapping.u64_at(ring_end + 13 * 128 + 1024 + 127 * 64), 0x66);
         let written = (0..geometry.total_len).step_by(8).filter(|at| mapping.u64_at(*at) != 0).count();
-        assert_eq!(written, 6, "no store went anywhere else");
+        assert_eq!(written, 7, "no store went anywhere else");
     }
 
     #[test]

@@ -9,6 +9,8 @@
 //! | [`Control::cpu`] | owner's driver | peer's driver | hint: processor number, `u32::MAX` unknown |
 //! | [`Control::want_space`] | owner's driver | peer's consumer and readers | odd: waits for room or slots |
 //! | [`Control::closed`] | owner, once | peer | 0 or 1 |
+//! | [`FillLine::level`] | owner, the thread that writes the message | peer's driver | never falls; bytes since the start |
+//! | [`FillLine::given_up`] | owner, the same thread | peer's driver | where a message that was given up ends |
 //! | `ret` word | owner, by read-modify-write | peer's harvest | parity of each of the peer's handles |
 //! | [`FreeWord`] | owner | nobody (an observer may look) | 1 = free |
 //!
@@ -21,6 +23,9 @@ pub(crate) const CONTROL_LINE: usize = 128;
 
 /// Bit-set words per region: the protocol's fixed maximum of handles, divided by 64.
 pub(crate) const HANDLE_WORDS: usize = if cfg!(mmap_rpc_loom) { 2 } else { 128 };
+
+/// Messages of one side that can be read while they are written, at one time.
+pub(crate) const FILLS: usize = if cfg!(mmap_rpc_loom) { 1 } else { 8 };
 
 /// Handles per region.
 pub(crate) const MAX_HANDLES: u32 = HANDLE_WORDS as u32 * 64;
@@ -53,6 +58,16 @@ pub(crate) struct Line32(pub(crate) AtomicU32);
 #[derive(Debug)]
 pub(crate) struct Line64(pub(crate) AtomicU64);
 
+/// How far the messages that are read while they are written have come: see `slab::fill`.
+#[repr(C, align(128))]
+#[derive(Debug)]
+pub(crate) struct FillLine {
+    /// Bytes that were written of all messages of this line, first to last; raised with Release.
+    pub(crate) level: AtomicU64,
+    /// The level at which the last message ends that was given up; 0 before the first.
+    pub(crate) given_up: AtomicU64,
+}
+
 /// The control words of a region.
 #[repr(C, align(128))]
 #[derive(Debug)]
@@ -67,6 +82,8 @@ pub(crate) struct Control {
     pub(crate) want_space: Line32,
     /// 1 once the owner has closed the connection.
     pub(crate) closed: Line32,
+    /// A line for each message that the peer reads while the owner writes it.
+    pub(crate) fills: [FillLine; FILLS],
 }
 
 /// One bit-set word of free slots, alone on a cache line so that two threads' words never share one.
@@ -80,12 +97,14 @@ const _: () = {
     assert!(std::mem::offset_of!(EntryCell, seq) == 0);
     assert!(std::mem::offset_of!(EntryCell, head) == 4);
     assert!(std::mem::offset_of!(EntryCell, body) == 32);
-    assert!(size_of::<Control>() == 5 * CONTROL_LINE && align_of::<Control>() == CONTROL_LINE);
+    assert!(size_of::<Control>() == (5 + FILLS) * CONTROL_LINE && align_of::<Control>() == CONTROL_LINE);
     assert!(std::mem::offset_of!(Control, rx_head) == 0);
     assert!(std::mem::offset_of!(Control, sleep) == CONTROL_LINE);
     assert!(std::mem::offset_of!(Control, cpu) == 2 * CONTROL_LINE);
     assert!(std::mem::offset_of!(Control, want_space) == 3 * CONTROL_LINE);
     assert!(std::mem::offset_of!(Control, closed) == 4 * CONTROL_LINE);
+    assert!(std::mem::offset_of!(Control, fills) == 5 * CONTROL_LINE);
+    assert!(size_of::<FillLine>() == CONTROL_LINE && std::mem::offset_of!(FillLine, given_up) == 8);
     assert!(size_of::<FreeWord>() == 64);
 };
 

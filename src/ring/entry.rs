@@ -2,7 +2,7 @@
 //!
 //! | word | request | reply | cancel | goaway, NOP |
 //! |---|---|---|---|---|
-//! | kind, flags | 1, SLOT or none | 2, SLOT or none | 3, none | 4 or 5, none |
+//! | kind, flags | 1, SLOT, FILL or none | 2, SLOT, FILL or none | 3, none | 4 or 5, none |
 //! | meta_len | 0 in this version | 0 | 0 | 0 |
 //! | call_id | the call | the call | the call | 0 |
 //! | code | method id | status code | 0 | 0 |
@@ -11,11 +11,13 @@
 //! | length | inline length, 0 with a slot | the same | 0 | 0 |
 //! | reserved | 0 | 0 | 0 | 0 |
 //!
-//! The body holds the inline bytes, or the descriptor's offset and length. [`Entry::admit`] accepts exactly
+//! The body holds the inline bytes, or the descriptor's offset and length. With FILL, which implies SLOT, the
+//! message is still being written, and the body's next two words are its fill line and the level at which it
+//! starts. [`Entry::admit`] accepts exactly
 //! what the builders build, so each field that a kind does not use is zero and can get a meaning in a later
 //! version. A descriptor stays raw here: whether it lies inside a slot is the slab's question.
 
-use super::record::{FLAG_SLOT, NOP, Record, word};
+use super::record::{FLAG_FILL, FLAG_SLOT, NOP, Record, word};
 use crate::error::Violation;
 use crate::layout::words::{BODY_WORDS, HEAD_WORDS};
 
@@ -71,6 +73,15 @@ pub(crate) struct Descriptor {
     pub(crate) length: u64,
 }
 
+/// How the reader of a message that is still being written follows it: the sender's words, not checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FillStart {
+    /// Which fill line of the sender.
+    pub(crate) line: u64,
+    /// The line's level before the message's first byte.
+    pub(crate) start: u64,
+}
+
 /// A message, or where it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Body<'a> {
@@ -78,6 +89,8 @@ pub(crate) enum Body<'a> {
     Inline(&'a [u8]),
     /// The message is in a slot of its sender.
     Slot(Descriptor),
+    /// The message is being written into a slot of its sender.
+    Fill(Descriptor, FillStart),
 }
 
 /// An entry that we built, or that a peer built and [`admit`](Entry::admit) accepted.
@@ -124,6 +137,19 @@ impl Entry {
         Self::blank(Kind::Reply, call_id, code, encode_released(released)).with_slot(slot)
     }
 
+    /// The same entry, for a message that is still being written into its slot.
+    ///
+    /// # Panics
+    /// If the message is not in a slot.
+    #[must_use]
+    pub(crate) fn with_fill(mut self, fill: FillStart) -> Self {
+        assert!(self.has_slot());
+        self.record.head[word::KIND] |= u32::from(FLAG_FILL) << 8;
+        self.record.body[2] = fill.line;
+        self.record.body[3] = fill.start;
+        self
+    }
+
     /// The caller gave up on this call.
     pub(crate) fn cancel(call_id: u32) -> Self {
         Self::blank(Kind::Cancel, call_id, 0, 0)
@@ -163,7 +189,8 @@ impl Entry {
         let [kind, flags, meta_low, meta_high] = head[word::KIND].to_le_bytes();
         let kind = Kind::try_from(kind)?;
         let ensure = |good: bool, check: &'static str| good.then_some(()).ok_or(Violation::Entry(check));
-        ensure(flags & !FLAG_SLOT == 0, "unknown flags")?;
+        ensure(flags & !(FLAG_SLOT | FLAG_FILL) == 0, "unknown flags")?;
+        ensure(flags != FLAG_FILL, "a fill without a slot")?;
         ensure(meta_low | meta_high == 0, "metadata length not zero")?;
         ensure(head[word::RESERVED] == 0, "reserved word not zero")?;
         if flags & FLAG_SLOT != 0 {
@@ -218,7 +245,11 @@ impl Entry {
     pub(crate) fn body(&self) -> Body<'_> {
         if self.has_slot() {
             let handle = self.record.head[word::HANDLE];
-            Body::Slot(Descriptor { handle, offset: self.record.body[0], length: self.record.body[1] })
+            let slot = Descriptor { handle, offset: self.record.body[0], length: self.record.body[1] };
+            if self.flags() & FLAG_FILL == 0 {
+                return Body::Slot(slot);
+            }
+            Body::Fill(slot, FillStart { line: self.record.body[2], start: self.record.body[3] })
         } else {
             Body::Inline(&self.inline()[..self.record.head[word::LENGTH] as usize])
         }
@@ -280,8 +311,13 @@ impl Entry {
     }
 
     #[inline]
+    fn flags(&self) -> u8 {
+        (self.record.head[word::KIND] >> 8) as u8
+    }
+
+    #[inline]
     fn has_slot(&self) -> bool {
-        (self.record.head[word::KIND] >> 8) as u8 & FLAG_SLOT != 0
+        self.flags() & FLAG_SLOT != 0
     }
 
     #[inline]

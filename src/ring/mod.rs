@@ -27,7 +27,7 @@
 //!       ┌───────────────────────────────────┬─────────────────────────────────────────────────────────┐
 //!       │ inline bytes 0..32                │ inline bytes 32..96: touched only by longer messages    │
 //!       ├────────────┬────────────┬─────────┼─────────────────────────────────────────────────────────┤
-//!       │ offset u64 │ length u64 │  (a message in a slot: flag SLOT)                                 │
+//!       │ offset u64 │ length u64 │  (a message in a slot: flag SLOT; with FILL: two more words)      │
 //!       └────────────┴────────────┴─────────┴─────────────────────────────────────────────────────────┘
 //! ```
 //!
@@ -65,7 +65,7 @@ mod tests;
 
 pub(crate) use consumer::{Consumer, Next};
 #[cfg(not(mmap_rpc_loom))]
-pub(crate) use entry::{Body, Descriptor, Entry, INLINE_BYTES, Kind};
+pub(crate) use entry::{Body, Descriptor, Entry, FillStart, INLINE_BYTES, Kind};
 pub(crate) use heap::HeapRing;
 pub(crate) use park::{Kicker, Sleeper};
 pub(crate) use producer::{Producer, ReserveError};

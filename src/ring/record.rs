@@ -17,6 +17,11 @@ pub(crate) const NOP: u8 = 5;
 #[cfg(not(mmap_rpc_loom))]
 pub(super) const FLAG_SLOT: u8 = 1;
 
+/// Flag beside [`FLAG_SLOT`]: the message is still being written there, and two more words of the body say
+/// how its reader follows.
+#[cfg(not(mmap_rpc_loom))]
+pub(super) const FLAG_FILL: u8 = 2;
+
 /// Index of each field's word in the head, in the order of the drawing in `ring`.
 #[cfg(not(mmap_rpc_loom))]
 pub(super) mod word {

@@ -42,7 +42,7 @@ type Block = Box<[MaybeUninit<u8>]>;
 static POOL: LazyLock<[ArrayQueue<Block>; CLASSES.len()]> =
     LazyLock::new(|| CLASSES.map(|(_, count)| ArrayQueue::new(count)));
 
-/// A private buffer with `len` initialised bytes at its start; goes back to the pool on drop.
+/// A private buffer that is filled from its start; goes back to the pool on drop.
 pub(crate) struct PooledBuf {
     /// Empty only during drop.
     block: Block,
@@ -50,18 +50,25 @@ pub(crate) struct PooledBuf {
 }
 
 impl PooledBuf {
-    /// A buffer of `len` bytes that `fill` initialises.
+    /// An empty buffer that `room` bytes fit into.
+    pub(crate) fn with_room_for(room: usize) -> Self {
+        Self { block: take_block(room), len: 0 }
+    }
+
+    /// Makes it longer by `count` bytes that `fill` initialises.
+    ///
+    /// # Panics
+    /// If there is no room for them.
     ///
     /// # Safety
-    /// `fill` is given a pointer to `len` writable bytes and must have initialised all of them on return.
-    pub(crate) unsafe fn filled_by(len: usize, fill: impl FnOnce(*mut u8)) -> Self {
-        let mut block = take_block(len);
-        fill(block.as_mut_ptr().cast());
-        Self { block, len }
+    /// `fill` is given a pointer to `count` writable bytes and must have initialised all of them on return.
+    pub(crate) unsafe fn extend_by(&mut self, count: usize, fill: impl FnOnce(*mut u8)) {
+        fill(self.block[self.len..][..count].as_mut_ptr().cast());
+        self.len += count;
     }
 
     pub(crate) fn as_slice(&self) -> &[u8] {
-        // SAFETY: the first `len` bytes were initialised by `filled_by`, whose contract demands it.
+        // SAFETY: the first `len` bytes were initialised by `extend_by`, whose contract demands it.
         unsafe { std::slice::from_raw_parts(self.block.as_ptr().cast(), self.len) }
     }
 }
@@ -94,8 +101,12 @@ mod tests {
     use super::*;
 
     fn buffer(len: usize, byte: u8) -> PooledBuf {
-        // SAFETY: `write_bytes` initialises all `len` bytes.
-        unsafe { PooledBuf::filled_by(len, |dst| dst.write_bytes(byte, len)) }
+        let mut buffer = PooledBuf::with_room_for(len);
+        for part in [len / 3, len - len / 3] {
+            // SAFETY: `write_bytes` initialises all bytes of the part.
+            unsafe { buffer.extend_by(part, |dst| dst.write_bytes(byte, part)) };
+        }
+        buffer
     }
 
     #[test]

@@ -147,12 +147,12 @@ mod tests {
     use super::*;
 
     fn pooled(bytes: &[u8]) -> Private {
+        let mut buffer = PooledBuf::with_room_for(bytes.len());
         // SAFETY: all `bytes.len()` bytes are copied in.
-        Private::pooled(unsafe {
-            PooledBuf::filled_by(bytes.len(), |dst| {
-                std::ptr::copy_nonoverlapping(bytes.as_ptr(), dst, bytes.len());
-            })
-        })
+        unsafe {
+            buffer.extend_by(bytes.len(), |dst| dst.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()))
+        };
+        Private::pooled(buffer)
     }
 
     #[test]

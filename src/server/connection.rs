@@ -4,10 +4,10 @@ use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::connection::{CloseReason, Event, Link, Polled, Session, SocketState, read_control};
+use crate::connection::{CloseReason, Event, Link, Polled, Session, SocketState, Watch, read_control};
 use crate::error::Violation;
 use crate::os::current_cpu;
-use crate::ring::{Next, UNKNOWN_CPU};
+use crate::ring::UNKNOWN_CPU;
 use crate::rpc::Status;
 use crate::server::exchange::{Exchange, Incoming};
 use crate::server::peer::Peer;
@@ -65,10 +65,10 @@ impl Connection {
         self.session.is_ready(&self.peer.link)
     }
 
-    /// The place of the next request.
+    /// What to look at for the next request.
     #[inline]
-    pub(super) fn next(&self) -> Next<'_> {
-        self.session.next(&self.peer.link)
+    pub(super) fn watch(&self) -> Watch<'_> {
+        self.session.watch(&self.peer.link)
     }
 
     /// Whether requests wait until the client has taken some replies.
@@ -124,7 +124,7 @@ impl Connection {
             }
             let peer = &self.peer;
             match self.session.poll(&peer.link, |event| handle(peer, shared, event)) {
-                Ok(Polled::Event(len)) => bytes += len,
+                Ok(Polled::Event(len) | Polled::Part(len)) => bytes += len,
                 Ok(Polled::Nothing) => {}
                 Ok(Polled::Empty) => return served > 0,
                 Ok(Polled::ReadSocket) => {
@@ -231,7 +231,7 @@ impl Connection {
         for _ in 0..self.peer.link.consumer_view().entries.len() {
             let peer = &self.peer;
             match self.session.poll(&peer.link, |event| handle(peer, shared, event)) {
-                Ok(Polled::Event(_) | Polled::Nothing) => {}
+                Ok(Polled::Event(_) | Polled::Nothing | Polled::Part(_)) => {}
                 Ok(Polled::ReadSocket) => self.session.on_dry(),
                 Ok(Polled::Empty) => return,
                 Err(violation) => return drop(self.peer.link.violated(violation)),

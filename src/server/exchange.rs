@@ -71,7 +71,7 @@ impl<'a> Exchange<'a> {
             handler(Request::received(message, context))
         });
         match outcome {
-            Ok(response) => self.finish(|peer, answer| peer.reply(answer, response.get_ref())),
+            Ok(response) => self.reply(response.get_ref()),
             Err(status) => self.fail(&status),
         }
     }
@@ -102,6 +102,21 @@ impl<'a> Exchange<'a> {
     #[cold]
     pub(super) fn fail(self, status: &Status) -> Handled {
         self.finish(|peer, answer| peer.fail(answer, status))
+    }
+
+    /// Answers with a message, which may be of a type written by hand: one that panics while it is encoded
+    /// has not been sent.
+    #[inline]
+    fn reply<M: Message>(mut self, message: &M) -> Handled {
+        // Unwind safe: an answer is published whole or not at all.
+        let send = AssertUnwindSafe(|| self.peer.reply(self.take_answer(), message));
+        match panic::catch_unwind(send) {
+            Ok(()) => self.answered(),
+            Err(panic) => {
+                let status = self.panicked(&*panic);
+                self.fail(&status)
+            }
+        }
     }
 
     /// Runs a handler with the checks before and after it.
@@ -157,10 +172,20 @@ impl<'a> Exchange<'a> {
 
     #[inline]
     fn finish(mut self, answer: impl FnOnce(&Peer, Answer)) -> Handled {
-        self.answered = true;
-        // An unread request gives its slot back before its caller can send another.
+        answer(self.peer, self.take_answer());
+        self.answered()
+    }
+
+    /// Whom the answer goes to. An unread request gives its slot back before its caller can send another.
+    #[inline]
+    fn take_answer(&mut self) -> Answer {
         drop(self.payload.take());
-        answer(self.peer, Answer { call_id: self.call.call_id, released: self.released });
+        Answer { call_id: self.call.call_id, released: self.released }
+    }
+
+    #[inline]
+    fn answered(mut self) -> Handled {
+        self.answered = true;
         Handled(())
     }
 }
@@ -168,8 +193,7 @@ impl<'a> Exchange<'a> {
 impl Drop for Exchange<'_> {
     fn drop(&mut self) {
         if !self.answered {
-            drop(self.payload.take());
-            let answer = Answer { call_id: self.call.call_id, released: self.released };
+            let answer = self.take_answer();
             self.peer.fail(answer, &Status::internal("the service dropped the call without an answer"));
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use prost::Message;
 
-use crate::connection::{Head, Link, Prepared, SendFailure, encode_inline, prepare, prepare_bytes};
+use crate::connection::{Filled, Head, Link, Prepared, SendFailure, encode_inline, prepare, prepare_bytes};
 use crate::layout::Handle;
 use crate::raw::RawBody;
 use crate::ring::{Entry, INLINE_BYTES};
@@ -49,7 +49,12 @@ impl Peer {
         if len <= INLINE_BYTES {
             return self.reply_inline(answer, head, message, len);
         }
-        match prepare(&self.link, head, message, len) {
+        let filled = match Filled::begin(&self.link, head, len) {
+            Ok(Some(filled)) => return self.fill(answer, filled, message),
+            Ok(None) => prepare(&self.link, head, message, len),
+            Err(failure) => Err(failure),
+        };
+        match filled {
             Ok(prepared) => self.send(answer, prepared),
             Err(SendFailure::Wait) => self.put_aside(answer, head, message.encode_to_vec()),
             Err(SendFailure::Failed(status)) => self.fail(answer, &status),
@@ -67,6 +72,17 @@ impl Peer {
         if let Err(SendFailure::Wait) = self.link.push(&entry, None) {
             self.backlog.push(&self.link, Queued::Entry(entry));
         }
+    }
+
+    /// Answers with a message that the client reads while it is written.
+    fn fill<M: Message>(&self, answer: Answer, mut filled: Filled<'_>, message: &M) {
+        if let Err(status) = filled.write(message) {
+            // The client forgets what it has of the message, before or after it sees the failure.
+            drop(filled);
+            return self.fail(answer, &status);
+        }
+        self.calls.end(answer.call_id);
+        filled.finish();
     }
 
     /// Answers with bytes.

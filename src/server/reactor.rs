@@ -213,8 +213,8 @@ impl Reactor {
         };
         if self.active.len() == 1 {
             // The ordinary case, at full speed.
-            let next = first.next();
-            return look(budget, || next.is_there());
+            let watch = first.watch();
+            return look(budget, || watch.is_there());
         }
         look(budget, || rings.clone().any(|connection| connection.is_ready()))
     }

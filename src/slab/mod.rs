@@ -66,6 +66,7 @@
 mod allocator;
 mod bitset;
 mod classes;
+mod fill;
 mod growth;
 mod returns;
 
@@ -74,4 +75,5 @@ mod tests;
 
 pub(crate) use allocator::{Claim, Slab};
 pub(crate) use classes::MAX_CLASS_SIZE;
+pub(crate) use fill::{Fill, Filling, Fills, Level};
 pub(crate) use returns::{Harvest, give_back};

@@ -177,7 +177,8 @@ pub(crate) fn entries(good: RawEntry) -> Vec<(RawEntry, &'static [&'static str])
         (head(0, 0), &["bad ring entry", "unknown kind"]),
         (head(0, 6), &["unknown kind"]),
         (head(0, 0xff), &["unknown kind"]),
-        (head(0, kind | 0x200), &["unknown flags"]),
+        (head(0, kind | 0x200), &["a fill without a slot"]),
+        (head(0, kind | 0x400), &["unknown flags"]),
         (head(0, kind | 0x8000), &["unknown flags"]),
         (head(0, kind | 0x1_0000), &["metadata length not zero"]),
         (head(0, kind | 0x8000_0000), &["metadata length not zero"]),
@@ -202,5 +203,11 @@ pub(crate) fn entries(good: RawEntry) -> Vec<(RawEntry, &'static [&'static str])
         (good.slot(64, u64::MAX, 1), &["offset plus length overflows"]),
         (good.slot(64, start, u64::MAX), &["longer than the agreed max_message_size"]),
         (good.slot(64, start, (64 << 20) + 1), &["longer than the agreed max_message_size"]),
+        (good.slot(64, start, end - start + 1).fill(0, 0), &["ends past the slot"]),
+        (good.slot(64, start, 8).fill(8, 0), &["bad fill", "a line that no region has"]),
+        (good.slot(64, start, 8).fill(u64::MAX, 0), &["a line that no region has"]),
+        (good.slot(64, start, 0).fill(0, 0), &["bad fill", "its length is zero"]),
+        (good.slot(64, start, 8).fill(0, u64::MAX - 7), &["or its end beyond any level"]),
+        (good.slot(64, start, 8).fill(7, 1), &["bad fill", "its level fell"]),
     ]
 }

@@ -57,7 +57,8 @@ fn entry(random: &mut Random, is_client: bool) -> RawEntry {
         1 => {
             let handle = random.below(256) as u32;
             let (start, end) = Peer::slot_bounds(handle).unwrap_or((0, 1));
-            entry.slot(handle, start, random.below(end - start + 1))
+            let entry = entry.slot(handle, start, random.below(end - start + 1));
+            if random.below(3) == 0 { entry.fill(random.below(8), random.below(4)) } else { entry }
         }
         _ => entry,
     };
@@ -76,9 +77,11 @@ fn entry(random: &mut Random, is_client: bool) -> RawEntry {
 
 /// Something, anywhere; mostly harmless, so that the next thing still has somebody to meet.
 fn scribble(random: &mut Random, peer: &mut Peer, is_client: bool, file: &impl AsFd) {
-    let word = |random: &mut Random| match random.below(4) {
+    let word = |random: &mut Random| match random.below(6) {
         0 => Word::Sleep,
         1 => Word::Cpu,
+        2 => Word::Level(random.below(8) as usize),
+        3 => Word::GivenUp(random.below(8) as usize),
         _ => Word::WantSpace,
     };
     match random.below(100) {

@@ -200,6 +200,17 @@ fn a_server_that_never_stops_does_not_outlast_the_deadline() {
             (0..2000).for_each(|_| peer.ready_all());
         });
     }
+    let level = std::sync::atomic::AtomicU64::new(0);
+    deadline_holds_against(move |peer| {
+        // A byte at a time, and never the last one.
+        let now = level.fetch_add(1, Ordering::Relaxed);
+        if now == 0 {
+            two_mib(peer, 1, 256);
+            peer.cell(0, 1, RawEntry::reply(0).slot(256, 0, 2 << 20).fill(0, 0));
+        }
+        peer.set(Word::Level(0), now.min((2 << 20) - 1));
+        (0..20).for_each(|_| std::hint::spin_loop());
+    });
     deadline_holds_against(|peer| peer.ring());
     deadline_holds_against(|peer| peer.set(Word::WantSpace, 1));
 }

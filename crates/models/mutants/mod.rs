@@ -1,6 +1,7 @@
 //! The table of mutants: what is changed, and which model must notice.
 
 mod calls;
+mod fill;
 mod lead;
 mod park;
 mod ring;
@@ -22,5 +23,12 @@ pub(crate) struct Mutant {
 }
 
 /// All mutants, by the model file that must notice.
-pub(crate) const TABLES: [&[Mutant]; 6] =
-    [slab::MUTANTS, ring::MUTANTS, park::MUTANTS, lead::MUTANTS, calls::MUTANTS, space::MUTANTS];
+pub(crate) const TABLES: [&[Mutant]; 7] = [
+    slab::MUTANTS,
+    fill::MUTANTS,
+    ring::MUTANTS,
+    park::MUTANTS,
+    lead::MUTANTS,
+    calls::MUTANTS,
+    space::MUTANTS,
+];

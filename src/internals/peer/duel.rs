@@ -109,7 +109,7 @@ impl Duel {
             };
             match self.session.poll(&self.link, look) {
                 Ok(Polled::Empty) => break,
-                Ok(Polled::Nothing | Polled::Event(())) => {}
+                Ok(Polled::Nothing | Polled::Part(_) | Polled::Event(())) => {}
                 Ok(Polled::ReadSocket) => _ = read_control(&mut self.session, &self.link),
                 Err(violation) => _ = self.link.violated(violation),
             }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 fn standard_is_the_drawing() {
     let g = Geometry::standard();
     assert_eq!((g.ring_capacity, g.ring_offset, g.control_offset), (256, 0x1000, 0x9000));
-    assert_eq!((g.ret_offset, g.free_offset, g.total_len), (0x9280, 0x9680, 0xe0000));
+    assert_eq!((g.ret_offset, g.free_offset, g.total_len), (0x9680, 0x9a80, 0xe0000));
     let offsets: Vec<u64> = g.classes.iter().map(|c| c.offset).collect();
     assert_eq!(offsets, [0xc000, 0x10000, 0x20000, 0x60000]);
     let handles: Vec<u32> = g.classes.iter().map(|c| c.first_handle).collect();
@@ -92,7 +92,7 @@ pub(crate) fn sound(g: &Geometry) -> Result<(), String> {
     )?;
     paint(&mut bytes, 0, 4096, "header")?;
     paint(&mut bytes, g.ring_offset, u64::from(g.ring_capacity) * 128, "ring")?;
-    paint(&mut bytes, g.control_offset, 640, "control")?;
+    paint(&mut bytes, g.control_offset, 1664, "control")?;
     paint(&mut bytes, g.ret_offset, 1024, "ret")?;
     paint(&mut bytes, g.free_offset, 8192, "free")?;
     must(

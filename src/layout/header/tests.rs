@@ -112,8 +112,8 @@ fn alignment() {
     let cases = [
         (AT_RING, Section::Ring, 0x1020, 64),
         (AT_CONTROL, Section::Control, 0x9040, 128),
-        (AT_RET, Section::Ret, 0x9288, 64),
-        (AT_FREE, Section::Free, 0x9688, 64),
+        (AT_RET, Section::Ret, 0x9688, 64),
+        (AT_FREE, Section::Free, 0x9a88, 64),
         (class(0, CLASS_OFFSET), Section::Slots(0), 0xc020, 64),
         (class(2, CLASS_OFFSET), Section::Slots(2), 0x20040, 4096),
     ];
@@ -147,9 +147,9 @@ fn overlap() {
         (AT_RING, 0, Section::Header, Section::Ring),
         (AT_RING, 0x1040, Section::Ring, Section::Control),
         (AT_CONTROL, 0x8f80, Section::Ring, Section::Control),
-        (AT_RET, 0x9240, Section::Control, Section::Ret),
-        (AT_FREE, 0x9640, Section::Ret, Section::Free),
-        (class(0, CLASS_OFFSET), 0xb640, Section::Free, Section::Slots(0)),
+        (AT_RET, 0x9640, Section::Control, Section::Ret),
+        (AT_FREE, 0x9a40, Section::Ret, Section::Free),
+        (class(0, CLASS_OFFSET), 0xba40, Section::Free, Section::Slots(0)),
         (class(1, CLASS_OFFSET), 0x10040, Section::Slots(1), Section::Slots(2)),
         (class(3, CLASS_OFFSET), 0x5f000, Section::Slots(2), Section::Slots(3)),
     ];
@@ -171,9 +171,9 @@ fn unused_bytes() {
 fn a_section_may_lie_elsewhere_if_it_fits() {
     // The gap after the free words has room for the return words.
     let mut bytes = standard();
-    put(&mut bytes, AT_RET, 0xb680u64.to_le_bytes());
+    put(&mut bytes, AT_RET, 0xba80u64.to_le_bytes());
     let read = Header::validate(&bytes, 0xe0000).unwrap();
-    assert_eq!(read.geometry.ret_offset, 0xb680);
+    assert_eq!(read.geometry.ret_offset, 0xba80);
     assert_eq!(sound(&read.geometry), Ok(()));
 }
 

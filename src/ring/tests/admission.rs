@@ -14,6 +14,12 @@ fn rebuilt(entry: &Entry) -> Entry {
         (Kind::Request, Body::Slot(slot)) => {
             Entry::request_slot(entry.code(), entry.call_id(), entry.deadline_us(), slot)
         }
+        (Kind::Request, Body::Fill(slot, fill)) => {
+            Entry::request_slot(entry.code(), entry.call_id(), entry.deadline_us(), slot).with_fill(fill)
+        }
+        (Kind::Reply, Body::Fill(slot, fill)) => {
+            Entry::reply_slot(entry.call_id(), entry.code(), entry.released(), slot).with_fill(fill)
+        }
         (Kind::Reply, Body::Inline(message)) => {
             Entry::reply_inline(entry.call_id(), entry.code(), entry.released(), message)
         }
@@ -33,7 +39,7 @@ fn word() -> impl Strategy<Value = u32> {
 
 fn head() -> impl Strategy<Value = [u32; HEAD_WORDS]> {
     let kind = prop_oneof![
-        8 => (0u32..8, 0u32..2).prop_map(|(kind, flags)| kind | flags << 8),
+        8 => (0u32..8, 0u32..5).prop_map(|(kind, flags)| kind | flags << 8),
         1 => any::<u32>(),
     ];
     (kind, prop::array::uniform6(word())).prop_map(|(kind, [a, b, c, d, e, f])| [kind, a, b, c, d, e, f])
@@ -58,16 +64,20 @@ proptest! {
         ids in any::<(u32, u32, u32)>(),
         released in prop::option::of(0u32..8192),
         slot in any::<(u32, u64, u64)>(),
+        fill in any::<(u64, u64)>(),
     ) {
         let (code, call_id, deadline) = ids;
         let slot = Descriptor { handle: slot.0, offset: slot.1, length: slot.2 };
-        let (inline, in_slot) = (Body::Inline(&message), Body::Slot(slot));
+        let fill = FillStart { line: fill.0, start: fill.1 };
+        let (inline, in_slot, filling) = (Body::Inline(&message), Body::Slot(slot), Body::Fill(slot, fill));
         let (request, reply) = ((Kind::Request, deadline, None), (Kind::Reply, 0, released));
         for (entry, (kind, time, gives_back), body) in [
             (Entry::request_inline(code, call_id, deadline, &message), request, inline),
             (Entry::request_slot(code, call_id, deadline, slot), request, in_slot),
             (Entry::reply_inline(call_id, code, released, &message), reply, inline),
             (Entry::reply_slot(call_id, code, released, slot), reply, in_slot),
+            (Entry::request_slot(code, call_id, deadline, slot).with_fill(fill), request, filling),
+            (Entry::reply_slot(call_id, code, released, slot).with_fill(fill), reply, filling),
         ] {
             let admitted = Entry::admit(*entry.record());
             prop_assert_eq!(admitted.as_ref(), Ok(&entry));
@@ -91,7 +101,8 @@ fn each_check_refuses_alone() {
     let cases = [
         (request, 0, 0, "unknown kind"),
         (request, 0, 6, "unknown kind"),
-        (request, 0, 0x0201, "unknown flags"),
+        (request, 0, 0x0201, "a fill without a slot"),
+        (request, 0, 0x0401, "unknown flags"),
         (request, 0, 0x8001, "unknown flags"),
         (request, 0, 0x0001_0001, "metadata length not zero"),
         (request, 0, 0x0100_0001, "metadata length not zero"),
@@ -101,6 +112,7 @@ fn each_check_refuses_alone() {
         (request, 4, 1, "handle without a slot"),
         (in_slot, 5, 1, "both inline and in a slot"),
         (cancel, 5, 1, "message with a kind that has none"),
+        (cancel, 0, 0x0303, "message with a kind that has none"),
         (cancel, 0, 0x0103, "message with a kind that has none"),
         (cancel, 2, 1, "unused field not zero"),
         (cancel, 3, 1, "unused field not zero"),

@@ -1,5 +1,6 @@
 //! The allocator as a whole: single steps, random steps against an oracle, and real threads.
 
+mod fill;
 mod oracle;
 mod stress;
 

@@ -1,6 +1,7 @@
 //! The models, one file per room of the library.
 
 mod calls;
+mod fill;
 mod lead;
 mod park;
 mod ring;
