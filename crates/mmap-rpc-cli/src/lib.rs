@@ -1,0 +1,8 @@
+//! The command `mmap-rpc`: it measures calls between two processes beside what the machine itself can do.
+
+pub mod allocations;
+pub mod args;
+pub mod machine;
+pub mod row;
+pub mod units;
+pub mod work;
