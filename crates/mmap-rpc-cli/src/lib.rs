@@ -3,6 +3,9 @@
 pub mod allocations;
 pub mod args;
 pub mod machine;
+pub mod process;
 pub mod row;
+pub mod serving;
+pub mod transports;
 pub mod units;
 pub mod work;
