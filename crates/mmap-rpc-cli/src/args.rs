@@ -30,7 +30,7 @@ pub enum Command {
 #[derive(Debug, Clone, clap::Args)]
 pub struct Bench {
     /// Time for each cell of the table, in seconds; there are some 60
-    #[arg(long, value_name = "SECONDS", default_value = "0.7", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "0.5", value_parser = seconds)]
     #[arg(allow_negative_numbers = true)]
     pub duration: Duration,
     /// Sizes of the messages in bytes, with K, M or G for the powers of 1024

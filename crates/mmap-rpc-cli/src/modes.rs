@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::args::{self, Mode};
 use crate::machine;
-use crate::measure::{Cell, Contender};
+use crate::measure::{Cell, Contender, ROUNDS, order};
 use crate::row::Row;
 use crate::transports::{ALL, Catalog, Transport, find};
 
@@ -88,7 +88,9 @@ impl Bench {
             let wanted = &self.options.modes;
             wanted.is_empty() || wanted.contains(mode)
         });
-        let modes: Vec<_> = modes.map(|mode| (mode, self.rows_of(mode))).collect();
+        let mut modes: Vec<_> = modes.map(|mode| (mode, self.rows_of(mode))).collect();
+        // First, because memory that other modes have given back would hide what connections take.
+        modes.sort_by_key(|(mode, _)| *mode != Mode::Connections);
         ensure!(
             modes.iter().any(|(_, rows)| !rows.is_empty()),
             "none of these rows takes part in any of these modes; see --rows and --modes"
@@ -102,6 +104,7 @@ impl Bench {
             self.progress.inc(1);
         }
         self.progress.finish_and_clear();
+        rows.sort_by_key(|row| row.mode);
         if let Some((_, cell)) = self.line.take()
             && self.wants("ping-pong")
         {
@@ -149,6 +152,28 @@ impl Bench {
         Contender::start(transport, &directory, pin, max_size)
     }
 
+    /// Lets cells take turns in rounds; `turn` measures the cell of a number for so long. The round trip of a
+    /// cache line is measured before each round and after the last one.
+    fn in_turns(
+        &mut self,
+        cells: &mut [Cell],
+        mut turn: impl FnMut(usize, Duration, &mut Cell) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let length = self.options.duration / ROUNDS as u32;
+        for round in 0..ROUNDS {
+            let line = self.line()?;
+            for which in order(round, cells.len()) {
+                let cell = &mut cells[which];
+                cell.line(line);
+                turn(which, length, cell)?;
+                cell.end_round();
+            }
+        }
+        let line = self.line()?;
+        cells.iter_mut().for_each(|cell| cell.line(line));
+        Ok(())
+    }
+
     /// Measures the round trip of a cache line.
     fn line(&mut self) -> anyhow::Result<Option<u64>> {
         let Some((ping_pong, all)) = &mut self.line else { return Ok(None) };
@@ -157,13 +182,9 @@ impl Bench {
         ping_pong.turn(SMALL, length, &mut now)?;
         let line = now.samples.quantile(0.5);
         all.absorb(now);
+        all.end_round();
         all.line(line);
         Ok(line)
-    }
-
-    /// Time for one cell.
-    fn time(&self) -> Duration {
-        self.options.duration
     }
 }
 

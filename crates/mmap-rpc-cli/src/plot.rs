@@ -7,7 +7,7 @@ use crate::row::Row;
 use crate::units;
 
 const WIDTH: f64 = 900.0;
-const HEIGHT: f64 = 560.0;
+const HEIGHT: f64 = 580.0;
 /// The field inside of the axes: left, top, right, bottom.
 const FIELD: [f64; 4] = [90.0, 50.0, 720.0, 490.0];
 

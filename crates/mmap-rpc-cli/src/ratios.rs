@@ -1,7 +1,7 @@
 //! What the rows amount to: a few numbers, each beside what it should be.
 
 use crate::args::Mode;
-use crate::row::Row;
+use crate::row::{Row, ratio};
 use crate::transports::headline::TEXT;
 use crate::units;
 
@@ -66,35 +66,32 @@ impl<'a> Rows<'a> {
         self.0.iter().find(|r| r.row == row && r.mode == mode && r.size == Some(size))
     }
 
-    fn p50(&self, row: &str, mode: Mode, size: usize) -> Option<f64> {
-        self.find(row, mode, size)?.p50_ns.map(|p50| p50 as f64)
-    }
-
-    fn latency(&self, row: &str, size: usize) -> Option<f64> {
-        self.p50(row, Mode::Latency, size)
+    /// How many times as long one row takes as another.
+    fn over(&self, [ours, theirs]: [&str; 2], mode: Mode, size: usize) -> Option<f64> {
+        ratio(&self.find(ours, mode, size)?.rounds(), &self.find(theirs, mode, size)?.rounds())
     }
 
     fn over_ring(&self, row: &str, size: usize, most: f64) -> Option<Ratio> {
-        let value = self.latency(row, size)? / self.latency("bare-ring", size)?;
+        let value = self.over([row, "bare-ring"], Mode::Latency, size)?;
         Some(at_most(format!("{row} {} / bare-ring", units::bytes(size)), value, most))
     }
 
     fn over_futex(&self, mode: Mode, name: &str, most: f64) -> Option<Ratio> {
-        let value = self.p50("typed", mode, 64)? / self.p50("bare-futex", mode, 64)?;
+        let value = self.over(["typed", "bare-futex"], mode, 64)?;
         Some(at_most(format!("typed / bare-futex, {name}"), value, most))
     }
 
     fn large(&self) -> Vec<Ratio> {
         const SIZE: usize = 4 << 20;
-        let Some(work) = self.latency("work", SIZE) else { return Vec::new() };
-        let typed = self.latency("typed", SIZE).zip(self.latency("memcpy", SIZE));
-        let typed = typed.map(|(typed, copy)| {
-            at_most("typed 4 MiB / (work + 4 memcpy)", typed / (work + 4.0 * copy), 1.15)
-        });
-        let borrowed = self
-            .latency("borrowed", SIZE)
-            .map(|borrowed| at_most("borrowed 4 MiB / work", borrowed / work, 1.25));
-        typed.into_iter().chain(borrowed).collect()
+        let typed = || {
+            let times = |row| Some(self.find(row, Mode::Latency, SIZE)?.rounds());
+            let (work, copy) = (times("work")?, times("memcpy")?);
+            let least: Vec<f64> = work.iter().zip(copy).map(|(work, copy)| work + 4.0 * copy).collect();
+            Some(at_most("typed 4 MiB / (work + 4 memcpy)", ratio(&times("typed")?, &least)?, 1.15))
+        };
+        let borrowed = self.over(["borrowed", "work"], Mode::Latency, SIZE);
+        let borrowed = borrowed.map(|value| at_most("borrowed 4 MiB / work", value, 1.25));
+        typed().into_iter().chain(borrowed).collect()
     }
 
     fn flood(&self) -> Option<Ratio> {
@@ -109,13 +106,13 @@ impl<'a> Rows<'a> {
         let rows = self.0.iter().filter(|row| row.row == "untouched" && row.p50_ns.is_some());
         let smallest = rows.clone().min_by_key(|row| row.size)?;
         let largest = rows.max_by_key(|row| row.size).filter(|largest| largest.size > smallest.size)?;
-        let value = largest.p50_ns? as f64 / smallest.p50_ns?.max(1) as f64;
+        let value = ratio(&largest.rounds(), &smallest.rounds())?;
         let (largest, smallest) = (units::bytes(largest.size?), units::bytes(smallest.size?));
         Some(at_most(format!("untouched {largest} / {smallest}"), value, 1.5))
     }
 
     fn headline(&self) -> Option<Ratio> {
-        let value = self.latency("headline", TEXT)? / self.latency("copies", TEXT)?;
+        let value = self.over(["headline", "copies"], Mode::Latency, TEXT)?;
         Some(at_most("headline / copies", value, 1.4))
     }
 
@@ -138,7 +135,7 @@ impl<'a> Rows<'a> {
         let rows = self.0.iter().filter(|row| row.mode == Mode::Connections && row.row == "typed");
         let many = rows.clone().max_by_key(|row| row.connections);
         let Some((one, many)) = rows.min_by_key(|row| row.connections).zip(many) else { return Vec::new() };
-        let p50 = many.p50_ns.zip(one.p50_ns).map(|(many, one)| many as f64 / one.max(1) as f64);
+        let p50 = ratio(&many.rounds(), &one.rounds());
         let count = |row: &Row| row.connections.unwrap_or(0);
         let what = format!("p50 with {} connections / {}", count(many), count(one));
         let memory = many.rss_per_connection.map(|each| Ratio {

@@ -2,7 +2,7 @@
 
 use crate::args::Mode;
 use crate::modes::Outcome;
-use crate::row::Row;
+use crate::row::{Row, ratio};
 use crate::units;
 
 /// A column: its title, and what it shows of a row.
@@ -44,7 +44,7 @@ const TITLES: [(Mode, &str); 7] = [
 ];
 
 const LEGEND: &str = "\
-/ring, /futex: p50 over that of the bare ring, or calls/s of the bare ring over those of the row.
+/ring, /futex: p50 over that of the bare ring, or time per call over its; the median over all rounds.
 allocs: how often a call asks for memory, client + server. cpu: processor time of both for each call.
 line: a cache line to the other process and back, just before the cell and just after it.
 ";
@@ -113,15 +113,11 @@ fn seconds(seconds: f64) -> String {
 /// How much longer a row takes than the floor of its mode and size.
 fn over(all: &[Row], row: &Row, floor: &str) -> Option<f64> {
     let same = |other: &&Row| other.row == floor && other.mode == row.mode && other.size == row.size;
-    let floor = all.iter().find(same)?;
-    match (row.p50_ns, floor.p50_ns) {
-        (Some(ours), Some(theirs)) => Some(ours as f64 / theirs.max(1) as f64),
-        _ => Some(floor.rate? / row.rate?),
-    }
+    ratio(&row.rounds(), &all.iter().find(same)?.rounds())
 }
 
-/// Columns as wide as their widest cell, names to the left and numbers to the right; a blank line where the
-/// first column changes, if it repeats.
+/// Columns as wide as their widest cell, names to the left and numbers to the right; a blank line between two
+/// rows of which neither name nor size is the same.
 fn grid(columns: &[Column<'_>], rows: &[&Row]) -> String {
     let cell = |column: &Column<'_>, row| (column.show)(row).unwrap_or_default();
     let lines: Vec<Vec<String>> =
@@ -142,9 +138,9 @@ fn grid(columns: &[Column<'_>], rows: &[&Row]) -> String {
         text.trim_end().to_owned() + "\n"
     };
     let mut text = format(&mut columns.iter().map(|column| column.title));
-    let groups = columns[0].title == "size";
     for (at, line) in lines.iter().enumerate() {
-        if groups && at > 0 && lines[at - 1][0] != line[0] {
+        let last = at.checked_sub(1).map(|last| rows[last]);
+        if last.is_some_and(|last| last.row != rows[at].row && last.size != rows[at].size) {
             text.push('\n');
         }
         text += &format(&mut line.iter().map(String::as_str));
@@ -180,7 +176,8 @@ mod tests {
         let rows = vec![
             row("bare-ring", Mode::Latency, 64, 250),
             row("typed", Mode::Latency, 64, 500),
-            row("typed", Mode::Latency, 4096, 1500),
+            row("raw", Mode::Latency, 4096, 1500),
+            row("raw", Mode::Latency, 8192, 1500),
         ];
         let expected = "\
 latency: one call at a time
@@ -189,7 +186,8 @@ latency: one call at a time
    64 B  bare-ring   250 ns   251 ns   500 ns  2.50 µs   4.00 M   1.00  1.00 + 0.50  1.00 µs  110…140 ns
    64 B  typed       500 ns   501 ns  1.00 µs  5.00 µs   2.00 M   2.00  1.00 + 0.50  1.00 µs  110…140 ns
 
-  4 KiB  typed      1.50 µs  1.50 µs  3.00 µs  15.0 µs    667 k         1.00 + 0.50  1.00 µs  110…140 ns
+  4 KiB  raw        1.50 µs  1.50 µs  3.00 µs  15.0 µs    667 k         1.00 + 0.50  1.00 µs  110…140 ns
+  8 KiB  raw        1.50 µs  1.50 µs  3.00 µs  15.0 µs    667 k         1.00 + 0.50  1.00 µs  110…140 ns
 
 ";
         let text = render(&Outcome { rows, notes: Vec::new() });

@@ -57,6 +57,11 @@ pub trait Transport: Sync {
         wanted.to_vec()
     }
 
+    /// Whether its sizes are compared with each other, not with other rows of the same size.
+    fn compares_sizes(&self) -> bool {
+        false
+    }
+
     /// Whether it waits without ever sleeping, and so needs two processors.
     fn spins(&self) -> bool {
         false
@@ -95,7 +100,7 @@ pub struct Place {
 }
 
 /// A client: it sends requests of the work of [`work`](crate::work) and checks the replies.
-pub trait Echo: Send {
+pub trait Echo {
     /// One call with `size` bytes each way, the `number`-th of this client.
     ///
     /// # Errors
@@ -121,7 +126,7 @@ pub trait Echo: Send {
     ///
     /// # Errors
     /// If this transport has one caller per connection.
-    fn share(&self) -> anyhow::Result<Box<dyn Echo>> {
+    fn share(&self) -> anyhow::Result<Box<dyn Echo + Send>> {
         bail!("this row has one caller per connection")
     }
 }

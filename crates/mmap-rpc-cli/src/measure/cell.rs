@@ -1,5 +1,6 @@
 //! What came out of the turns of one cell.
 
+use std::mem;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -46,6 +47,12 @@ impl Samples {
     pub fn merge(&mut self, other: &Self) {
         self.nanoseconds.add(&other.nanoseconds).expect("both have the same bounds");
         self.calls += other.calls;
+    }
+
+    /// Adds the times of calls that were made at another time.
+    fn append(&mut self, other: &Self) {
+        self.merge(other);
+        self.total += other.total;
     }
 
     /// The time that so many of all calls took at most; `None` if no time is known.
@@ -115,8 +122,11 @@ impl Default for Clock {
 /// All turns of one cell.
 #[derive(Debug, Default)]
 pub struct Cell {
-    /// The times of its calls.
+    /// The times of its calls in this round.
     pub samples: Samples,
+    /// Those of all rounds that ended.
+    all: Samples,
+    rounds: Vec<u64>,
     /// What the client used, and the server.
     used: Option<(Usage, Option<Usage>)>,
     /// Calls that were made while that was counted.
@@ -140,8 +150,7 @@ impl Cell {
 
     /// Adds all that another cell has, except for its cache line's round trip.
     pub fn absorb(&mut self, other: Self) {
-        self.samples.merge(&other.samples);
-        self.samples.total += other.samples.total;
+        self.samples.append(&other.samples);
         if let Some((client, server)) = other.used {
             self.used(client, server, other.counted);
         }
@@ -155,7 +164,15 @@ impl Cell {
         }
     }
 
-    /// Fills in what was measured.
+    /// Ends a round.
+    pub fn end_round(&mut self) {
+        let now = mem::take(&mut self.samples);
+        let time = now.quantile(0.5).or_else(|| now.rate().map(|rate| (1e9 / rate) as u64));
+        self.rounds.extend(time);
+        self.all.append(&now);
+    }
+
+    /// Fills in what was measured until the last round ended.
     pub fn into_row(self, row: Row) -> Row {
         let seconds = |usage: Usage| usage.cpu_ns as f64 / 1e9;
         let calls = self.counted as f64;
@@ -165,12 +182,13 @@ impl Cell {
         });
         Row {
             line_ns: self.line,
-            calls: Some(self.samples.calls()),
-            p50_ns: self.samples.quantile(0.5),
-            p90_ns: self.samples.quantile(0.9),
-            p99_ns: self.samples.quantile(0.99),
-            p999_ns: self.samples.quantile(0.999),
-            rate: self.samples.rate(),
+            calls: Some(self.all.calls()),
+            p50_ns: self.all.quantile(0.5),
+            p90_ns: self.all.quantile(0.9),
+            p99_ns: self.all.quantile(0.99),
+            p999_ns: self.all.quantile(0.999),
+            rounds_ns: self.rounds,
+            rate: self.all.rate(),
             cpu_client_s: self.used.map(|(client, _)| seconds(client)),
             cpu_server_s: self.used.and_then(|(_, server)| server.map(seconds)),
             allocs_per_call: allocations,
@@ -190,9 +208,11 @@ mod tests {
         for microseconds in 1..=1000 {
             cell.samples.add(Duration::from_micros(microseconds), 1);
         }
+        cell.end_round();
         let row = cell.into_row(Row::new("x", Mode::Latency));
         let close = |value: Option<u64>, expected: u64| value.unwrap().abs_diff(expected) * 500 <= expected;
         assert!(close(row.p50_ns, 500_000) && close(row.p90_ns, 900_000), "{row:?}");
+        assert!(close(row.rounds_ns.first().copied(), 500_000) && row.rounds_ns.len() == 1, "{row:?}");
         assert!(close(row.p99_ns, 990_000) && close(row.p999_ns, 999_000), "{row:?}");
         assert_eq!((row.calls, row.cpu_client_s, row.line_ns), (Some(1000), None, None));
         // 1000 calls in 500,500 µs.
@@ -223,6 +243,19 @@ mod tests {
         let mut flood = Samples::default();
         flood.add_untimed(Duration::from_secs(2), 10);
         assert_eq!((flood.quantile(0.5), flood.rate()), (None, Some(5.0)));
+    }
+
+    #[test]
+    fn rounds_have_their_own_medians() {
+        let mut cell = Cell::default();
+        for time in [100, 300] {
+            cell.samples.add(Duration::from_nanos(time), 1);
+            cell.end_round();
+        }
+        cell.samples.add_untimed(Duration::from_nanos(500), 1);
+        cell.end_round();
+        let row = cell.into_row(Row::new("x", Mode::Latency));
+        assert_eq!((row.rounds_ns, row.calls), (vec![100, 300, 500], Some(3)));
     }
 
     #[test]

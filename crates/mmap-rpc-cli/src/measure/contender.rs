@@ -170,7 +170,7 @@ impl Contender {
     ///
     /// # Errors
     /// If this transport has only one.
-    pub fn share(&self) -> anyhow::Result<Box<dyn Echo>> {
+    pub fn share(&self) -> anyhow::Result<Box<dyn Echo + Send>> {
         self.clients[0].share()
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::args::Mode;
 use crate::machine;
-use crate::measure::{Cell, Contender, rounds};
+use crate::measure::{Cell, Contender};
 use crate::modes::{Bench, SMALL};
 use crate::row::Row;
 use crate::transports::Transport;
@@ -25,15 +25,18 @@ impl Bench {
         let mut rows = Vec::new();
         for transport in transports {
             let mut contender = self.start(*transport, self.pin, SMALL)?;
+            contender.begin()?;
             let connections = self.open(&mut contender, Mode::Idle)?;
             // What the last connection left to do is done by then.
             thread::sleep(Duration::from_millis(100));
             let mut cell = Cell::default();
             cell.line(self.line()?);
             let before = contender.usage()?;
-            let length = if self.time() >= WHOLE { IDLE } else { self.time() };
+            let time = self.options.duration;
+            let length = if time >= WHOLE { IDLE } else { time };
             thread::sleep(length);
             contender.used_since(before, 0, &mut cell)?;
+            contender.end()?;
             cell.line(self.line()?);
             let row = cell.into_row(Row::new(contender.name(), Mode::Idle));
             rows.push(Row { connections: Some(connections), calls: None, ..row });
@@ -47,23 +50,17 @@ impl Bench {
         for transport in transports {
             let one = self.start(*transport, self.pin, SMALL)?;
             let mut many = self.start(*transport, self.pin, SMALL)?;
+            many.begin()?;
             let before = held(&many)?;
             let connections = self.open(&mut many, Mode::Connections)?;
+            many.end()?;
             let more = held(&many)?.saturating_sub(before);
             let each = more / (connections as u64 - 1).max(1);
-            let mut contenders = [(one, Cell::default()), (many, Cell::default())];
-            let time = self.time();
-            rounds(contenders.len(), time, |which, length| {
-                let (contender, cell) = &mut contenders[which];
-                cell.line(self.line()?);
-                contender.turn(SMALL, length, cell)
-            })?;
-            let line = self.line()?;
-            for ((contender, mut cell), (count, each)) in
-                contenders.into_iter().zip([(1, None), (connections, Some(each))])
-            {
-                cell.line(line);
-                let row = cell.into_row(Row::new(contender.name(), Mode::Connections));
+            let mut contenders = [one, many];
+            let mut cells = [Cell::default(), Cell::default()];
+            self.in_turns(&mut cells, |which, length, cell| contenders[which].turn(SMALL, length, cell))?;
+            for (cell, (count, each)) in cells.into_iter().zip([(1, None), (connections, Some(each))]) {
+                let row = cell.into_row(Row::new(transport.name(), Mode::Connections));
                 let (size, depth) = (Some(SMALL), Some(1));
                 rows.push(Row { size, depth, connections: Some(count), rss_per_connection: each, ..row });
             }

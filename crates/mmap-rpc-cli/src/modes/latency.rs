@@ -1,47 +1,48 @@
 //! One call at a time, for each size.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use crate::args::Mode;
-use crate::measure::{Cell, Contender, rounds};
+use crate::measure::{Cell, Contender};
 use crate::modes::Bench;
 use crate::row::Row;
 use crate::transports::Transport;
+use crate::units;
 
 impl Bench {
-    /// Rows of one size take turns; each row has one server for all of its sizes.
+    /// Each row has one server for all of its sizes. Rows of one size take turns, and after them the sizes of
+    /// each row that is compared with itself.
     pub(super) fn latency(&mut self, transports: &[&'static dyn Transport]) -> anyhow::Result<Vec<Row>> {
         let mut contenders = Vec::new();
+        let mut groups: BTreeMap<(bool, usize), Vec<(usize, usize)>> = BTreeMap::new();
         for transport in transports {
             let sizes = transport.sizes(&self.options.sizes, &mut self.notes);
-            if let Some(&longest) = sizes.iter().max() {
-                contenders.push((self.start(*transport, self.pin, longest)?, sizes));
+            let Some(&longest) = sizes.iter().max() else { continue };
+            let which = contenders.len();
+            contenders.push(self.start(*transport, self.pin, longest)?);
+            for size in sizes {
+                let itself = transport.compares_sizes();
+                groups.entry((itself, if itself { which } else { size })).or_default().push((which, size));
             }
         }
-        let sizes: BTreeSet<usize> = contenders.iter().flat_map(|(_, sizes)| sizes).copied().collect();
         let mut rows = Vec::new();
-        for size in sizes {
-            self.progress.set_message(format!("{size} B"));
-            self.progress.tick();
-            let these = contenders.iter_mut().filter(|(_, sizes)| sizes.contains(&size));
-            let these: Vec<_> = these.map(|(contender, _)| contender).collect();
-            rows.extend(self.one_size(size, these)?);
+        for cells in groups.into_values() {
+            rows.extend(self.group(&mut contenders, &cells)?);
         }
         Ok(rows)
     }
 
-    fn one_size(&mut self, size: usize, mut contenders: Vec<&mut Contender>) -> anyhow::Result<Vec<Row>> {
-        let mut cells: Vec<Cell> = contenders.iter().map(|_| Cell::default()).collect();
-        let time = self.time();
-        rounds(contenders.len(), time, |which, length| {
-            let cell = &mut cells[which];
-            cell.line(self.line()?);
-            contenders[which].turn(size, length, cell)
+    /// Measures cells, each a contender and a size, in turns.
+    fn group(&mut self, contenders: &mut [Contender], which: &[(usize, usize)]) -> anyhow::Result<Vec<Row>> {
+        let sizes: Vec<usize> = which.iter().map(|cell| cell.1).collect();
+        self.progress.set_message(sizes.first().map_or_else(String::new, |&size| units::bytes(size)));
+        let mut cells: Vec<Cell> = which.iter().map(|_| Cell::default()).collect();
+        self.in_turns(&mut cells, |number, length, cell| {
+            let (contender, size) = which[number];
+            contenders[contender].turn(size, length, cell)
         })?;
-        let line = self.line()?;
-        let rows = contenders.iter().zip(cells).map(|(contender, mut cell)| {
-            cell.line(line);
-            let row = Row::new(contender.name(), Mode::Latency);
+        let rows = which.iter().zip(cells).map(|(&(contender, size), cell)| {
+            let row = Row::new(contenders[contender].name(), Mode::Latency);
             cell.into_row(Row { size: Some(size), depth: Some(1), ..row })
         });
         Ok(rows.collect())

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::args::Mode;
-use crate::measure::{Cell, Contender, rounds};
+use crate::measure::{Cell, Contender};
 use crate::modes::{Bench, SMALL};
 use crate::row::Row;
 use crate::transports::Transport;
@@ -16,7 +16,7 @@ const DEPTH: usize = 64;
 const SILENCE: Duration = Duration::from_millis(50);
 
 /// A call that follows silence takes 50 ms, so this mode needs more time than others for its medians.
-const WAKE_TIME: u32 = 3;
+const WAKE_TIME: u32 = 5;
 
 impl Bench {
     pub(super) fn flood(&mut self, transports: &[&'static dyn Transport]) -> anyhow::Result<Vec<Row>> {
@@ -47,19 +47,11 @@ impl Bench {
         depth: usize,
         turn: impl Fn(&mut Contender, Duration, &mut Cell) -> anyhow::Result<()>,
     ) -> anyhow::Result<Vec<Row>> {
-        let mut contenders = Vec::new();
-        for transport in transports {
-            contenders.push((self.start(*transport, pin, SMALL)?, Cell::default()));
-        }
-        let time = self.time();
-        rounds(contenders.len(), time, |which, length| {
-            let (contender, cell) = &mut contenders[which];
-            cell.line(self.line()?);
-            turn(contender, length, cell)
-        })?;
-        let line = self.line()?;
-        let rows = contenders.into_iter().map(|(contender, mut cell)| {
-            cell.line(line);
+        let start = |transport: &&'static dyn Transport| self.start(*transport, pin, SMALL);
+        let mut contenders = transports.iter().map(start).collect::<anyhow::Result<Vec<_>>>()?;
+        let mut cells: Vec<Cell> = contenders.iter().map(|_| Cell::default()).collect();
+        self.in_turns(&mut cells, |which, length, cell| turn(&mut contenders[which], length, cell))?;
+        let rows = contenders.into_iter().zip(cells).map(|(contender, cell)| {
             let row = Row::new(contender.name(), mode);
             cell.into_row(Row { size: Some(SMALL), depth: Some(depth), ..row })
         });

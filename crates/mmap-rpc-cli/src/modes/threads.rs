@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow};
 
 use crate::args::Mode;
 use crate::machine;
-use crate::measure::{Cell, Clock, Contender, Samples, WARM_UP, rounds};
+use crate::measure::{Cell, Clock, Contender, Samples, WARM_UP};
 use crate::modes::{Bench, SMALL};
 use crate::row::Row;
 use crate::transports::{Echo, Transport};
@@ -22,15 +22,11 @@ impl Bench {
         for transport in transports {
             let mut contender = self.start(*transport, self.pin, SMALL)?;
             let mut cells = THREADS.map(|_| Cell::default());
-            let (time, cpus) = (self.time(), self.callers_cpus()?);
-            rounds(THREADS.len(), time, |which, length| {
-                let cell = &mut cells[which];
-                cell.line(self.line()?);
+            let cpus = self.callers_cpus()?;
+            self.in_turns(&mut cells, |which, length, cell| {
                 turn(&mut contender, &cpus, THREADS[which], length, cell)
             })?;
-            let line = self.line()?;
-            rows.extend(THREADS.into_iter().zip(cells).map(|(threads, mut cell)| {
-                cell.line(line);
+            rows.extend(THREADS.into_iter().zip(cells).map(|(threads, cell)| {
                 let row = cell.into_row(Row::new(contender.name(), Mode::Threads));
                 let (size, depth) = (Some(SMALL), Some(threads));
                 Row { size, depth, connections: Some(1), threads: Some(threads), ..row }
@@ -100,7 +96,7 @@ fn turn(
 /// One thread: it warms up, waits, calls, and waits until the others have called. It waits for them even if
 /// something has failed.
 fn calls(
-    mut caller: Box<dyn Echo>,
+    mut caller: Box<dyn Echo + Send>,
     mut result: anyhow::Result<()>,
     which: usize,
     length: Duration,

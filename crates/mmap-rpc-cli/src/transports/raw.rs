@@ -166,6 +166,10 @@ impl Transport for Untouched {
         &[Mode::Latency]
     }
 
+    fn compares_sizes(&self) -> bool {
+        true
+    }
+
     /// Its own, as long as the machine could hold two of them.
     fn sizes(&self, _: &[usize], notes: &mut Vec<String>) -> Vec<usize> {
         let available = machine::available_memory();

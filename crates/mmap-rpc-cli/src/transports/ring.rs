@@ -97,7 +97,7 @@ impl Lane {
 }
 
 /// What a side does while there is nothing to read.
-pub(super) trait Wait: Send + Sync + 'static {
+pub(super) trait Wait: 'static {
     /// Waits until `ready`, or until `give_up`; says which.
     fn wait(
         bell: &AtomicU32,
@@ -189,7 +189,7 @@ pub(super) struct Side<W> {
     input: Lane,
     sent: u32,
     received: u32,
-    waiting: PhantomData<W>,
+    waiting: PhantomData<fn() -> W>,
 }
 
 impl<W: Wait> Side<W> {

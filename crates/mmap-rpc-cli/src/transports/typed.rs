@@ -144,7 +144,7 @@ impl Echo for Client {
         )
     }
 
-    fn share(&self) -> anyhow::Result<Box<dyn Echo>> {
+    fn share(&self) -> anyhow::Result<Box<dyn Echo + Send>> {
         Ok(Box::new(Self::new(self.channel.clone())))
     }
 }
