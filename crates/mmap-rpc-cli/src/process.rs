@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 
 use crate::allocations;
 use crate::serving::processor_time;
@@ -132,7 +132,10 @@ impl Server {
     fn hear(&mut self) -> anyhow::Result<&str> {
         self.line.clear();
         let read = self.output.read_line(&mut self.line).context("cannot hear the server process")?;
-        ensure!(read > 0, "the server process of {} ended; it said why above", self.row);
+        if read == 0 {
+            let status = self.child.wait().context("cannot wait for the server process")?;
+            bail!("the server process of {} ended ({status}); if it said why, that is above", self.row);
+        }
         Ok(self.line.trim_end())
     }
 }

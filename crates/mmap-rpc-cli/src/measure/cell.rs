@@ -1,6 +1,7 @@
 //! What came out of the turns of one cell.
 
 use std::mem;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -93,16 +94,21 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Looks at the clock some thousand times. The least of several means, because a single look is finer
-    /// than what some clocks count in.
+    /// The clock, after some thousand looks at it by the first who asks: the same for all rows.
     pub fn new() -> Self {
+        static COST: OnceLock<Duration> = OnceLock::new();
+        Self { cost: *COST.get_or_init(Self::measure) }
+    }
+
+    /// The least of several means, because a single look is finer than what some clocks count in.
+    fn measure() -> Duration {
         const LOOKS: u32 = 200;
         let means = (0..20).map(|_| {
             let start = Instant::now();
             let last = (0..LOOKS).fold(start, |_, _| Instant::now());
             (last - start) / LOOKS
         });
-        Self { cost: means.min().unwrap_or_default() }
+        means.min().unwrap_or_default()
     }
 
     /// The time between two looks, without that of looking.

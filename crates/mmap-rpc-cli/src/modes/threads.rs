@@ -38,6 +38,9 @@ impl Bench {
     /// Where callers run: everywhere but on the server's processor, if there is anywhere else.
     fn callers_cpus(&self) -> anyhow::Result<Vec<usize>> {
         let [client, server] = self.pin;
+        if client == server {
+            return Ok(vec![client]);
+        }
         // This thread is pinned; one that is not knows all of them.
         machine::pin(&self.all)?;
         let others = machine::processors()?.into_iter().filter(|&cpu| cpu != server).collect::<Vec<_>>();
