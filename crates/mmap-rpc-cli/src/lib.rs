@@ -1,0 +1,74 @@
+//! The command `mmap-rpc`: it measures calls between two processes beside what the machine itself can do.
+//!
+//! ```sh
+//! cargo run --release --bin mmap-rpc -- bench
+//! ```
+//!
+//! Every row does the same [`work`] over another [`Transport`](transports::Transport): this library in all
+//! the ways it can be used, a ring in shared memory without any library, a plain Unix socket. Cells that are
+//! compared take turns within seconds of each other ([`measure`]), with client and server on a processor
+//! each, because two processors of a virtual machine may be near or far from each other, and change.
+//!
+//! A program with rows of its own gives them to [`run`], together with those of [`transports::ALL`], and
+//! makes [`allocations::Counting`] its allocator:
+//!
+//! ```text
+//!  run            parses nothing, prints everything
+//!  modes          which cells there are            table · plot · ratios   what is printed
+//!  measure        turns, samples                   row                     what a cell is
+//!  process        the server as the bench sees it  serving                 … and from inside
+//!  transports     the rows                         work                    what they carry
+//!  machine · allocations                           what the system tells
+//! ```
+
+pub mod allocations;
+pub mod args;
+pub mod machine;
+pub mod measure;
+pub mod modes;
+pub mod plot;
+pub mod process;
+pub mod ratios;
+pub mod row;
+pub mod serving;
+pub mod table;
+pub mod transports;
+pub mod units;
+pub mod work;
+
+use std::fs;
+use std::io::{self, Write};
+
+use anyhow::Context;
+
+use crate::args::{Args, Command};
+use crate::transports::Catalog;
+
+/// Does what the command line asks for, with these rows.
+///
+/// # Errors
+/// Those of [`modes::Bench`] and [`serving::serve`], and if the result cannot be printed.
+pub fn run(args: Args, catalog: Catalog) -> anyhow::Result<()> {
+    match args.command {
+        Command::Bench(options) => bench(catalog, options),
+        Command::Serve(options) => serving::serve(catalog, &options),
+    }
+}
+
+fn bench(catalog: Catalog, options: args::Bench) -> anyhow::Result<()> {
+    let (json, plot) = (options.json, options.plot.clone());
+    let outcome = modes::Bench::new(catalog, options)?.run()?;
+    if let Some(path) = plot {
+        let drawn = fs::write(&path, plot::svg(&outcome.rows));
+        drawn.with_context(|| format!("cannot write the plot {}", path.display()))?;
+    }
+    let text = if json {
+        // Notes are for people, and nobody else reads standard error.
+        outcome.notes.iter().for_each(|note| eprintln!("note: {note}"));
+        row::json_lines(&outcome.rows)?
+    } else {
+        let ratios = ratios::ratios(&outcome.rows);
+        format!("{}\n\n{}\n{}", machine::describe(), table::render(&outcome), ratios::render(&ratios))
+    };
+    io::stdout().write_all(text.as_bytes()).context("cannot print the result")
+}

@@ -1,0 +1,13 @@
+//! The command `mmap-rpc`, with the rows of this crate.
+
+use clap::Parser;
+use mmap_rpc_cli::allocations::Counting;
+use mmap_rpc_cli::args::Args;
+use mmap_rpc_cli::transports::ALL;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn main() -> anyhow::Result<()> {
+    mmap_rpc_cli::run(Args::parse(), ALL)
+}

@@ -1,0 +1,260 @@
+//! What the rows amount to: a few numbers, each beside what it should be.
+
+use crate::args::Mode;
+use crate::row::{Row, ratio};
+use crate::transports::headline::TEXT;
+use crate::units;
+
+/// A number that the rows amount to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ratio {
+    /// What is compared.
+    pub what: String,
+    /// The number, with its unit if it has one.
+    pub value: String,
+    /// What it should be.
+    pub target: String,
+    /// Whether it is.
+    pub met: bool,
+}
+
+/// All numbers whose rows are there.
+pub fn ratios(rows: &[Row]) -> Vec<Ratio> {
+    let found = Rows(rows);
+    let mut ratios = Vec::new();
+    ratios.extend(found.over_ring("typed", 64, 2.0));
+    ratios.extend(found.over_ring("raw", 64, 1.25));
+    ratios.extend(found.over_ring("typed", 4 << 10, 1.5));
+    ratios.extend(found.over_ring("typed", 64 << 10, 1.5));
+    ratios.extend(found.large());
+    ratios.extend(found.flood());
+    ratios.extend(found.over_futex(Mode::Wake, "wake", 1.15));
+    ratios.extend(found.over_futex(Mode::OneCore, "one core", 1.4));
+    ratios.extend(found.untouched());
+    ratios.extend(found.headline());
+    ratios.extend(found.allocations());
+    ratios.extend(found.connections());
+    ratios.extend(found.threads());
+    ratios.extend(found.idle());
+    ratios
+}
+
+/// One line each.
+pub fn render(ratios: &[Ratio]) -> String {
+    if ratios.is_empty() {
+        return String::new();
+    }
+    let width = ratios.iter().map(|ratio| ratio.what.chars().count()).max().unwrap_or(0) + 1;
+    let mut text = String::from("ratios, each beside what it should be:\n\n");
+    for Ratio { what, value, target, met } in ratios {
+        let mark = if *met { "" } else { "   missed" };
+        text += &format!("  {:<width$} {value}   ({target}){mark}\n", format!("{what}:"));
+    }
+    text
+}
+
+/// A ratio that should be at most so much.
+fn at_most(what: impl Into<String>, value: f64, most: f64) -> Ratio {
+    let (value_text, target) = (units::plain(value), format!("at most {most}"));
+    Ratio { what: what.into(), value: value_text, target, met: value <= most }
+}
+
+struct Rows<'a>(&'a [Row]);
+
+impl<'a> Rows<'a> {
+    fn find(&self, row: &str, mode: Mode, size: usize) -> Option<&'a Row> {
+        self.0.iter().find(|r| r.row == row && r.mode == mode && r.size == Some(size))
+    }
+
+    /// How many times as long one row takes as another.
+    fn over(&self, [ours, theirs]: [&str; 2], mode: Mode, size: usize) -> Option<f64> {
+        ratio(&self.find(ours, mode, size)?.rounds(), &self.find(theirs, mode, size)?.rounds())
+    }
+
+    fn over_ring(&self, row: &str, size: usize, most: f64) -> Option<Ratio> {
+        let value = self.over([row, "bare-ring"], Mode::Latency, size)?;
+        Some(at_most(format!("{row} {} / bare-ring", units::bytes(size)), value, most))
+    }
+
+    fn over_futex(&self, mode: Mode, name: &str, most: f64) -> Option<Ratio> {
+        let value = self.over(["typed", "bare-futex"], mode, 64)?;
+        Some(at_most(format!("typed / bare-futex, {name}"), value, most))
+    }
+
+    fn large(&self) -> Vec<Ratio> {
+        const SIZE: usize = 4 << 20;
+        let typed = || {
+            let times = |row| Some(self.find(row, Mode::Latency, SIZE)?.rounds());
+            let (work, copy) = (times("work")?, times("memcpy")?);
+            let least: Vec<f64> = work.iter().zip(copy).map(|(work, copy)| work + 4.0 * copy).collect();
+            Some(at_most("typed 4 MiB / (work + 4 memcpy)", ratio(&times("typed")?, &least)?, 1.15))
+        };
+        let borrowed = self.over(["borrowed", "work"], Mode::Latency, SIZE);
+        let borrowed = borrowed.map(|value| at_most("borrowed 4 MiB / work", value, 1.25));
+        typed().into_iter().chain(borrowed).collect()
+    }
+
+    fn flood(&self) -> Option<Ratio> {
+        const LEAST: f64 = 8e6;
+        let rate = self.find("typed", Mode::Flood, 64)?.rate?;
+        let value = format!("{}/s", units::rate(rate));
+        let (what, target) = ("typed 64 B, flood".into(), "at least 8 M/s".into());
+        Some(Ratio { what, value, target, met: rate >= LEAST })
+    }
+
+    fn untouched(&self) -> Option<Ratio> {
+        let rows = self.0.iter().filter(|row| row.row == "untouched" && row.p50_ns.is_some());
+        let smallest = rows.clone().min_by_key(|row| row.size)?;
+        let largest = rows.max_by_key(|row| row.size).filter(|largest| largest.size > smallest.size)?;
+        let value = ratio(&largest.rounds(), &smallest.rounds())?;
+        let (largest, smallest) = (units::bytes(largest.size?), units::bytes(smallest.size?));
+        Some(at_most(format!("untouched {largest} / {smallest}"), value, 1.5))
+    }
+
+    fn headline(&self) -> Option<Ratio> {
+        let value = self.over(["headline", "copies"], Mode::Latency, TEXT)?;
+        Some(at_most("headline / copies", value, 1.4))
+    }
+
+    fn allocations(&self) -> Vec<Ratio> {
+        const MOST: f64 = 1.0;
+        let one = |name: &'static str| {
+            let allocations = self.find(name, Mode::Latency, 64)?.allocs_per_call?;
+            let server = allocations.server.unwrap_or(0.0);
+            let value = format!("{:.2} + {server:.2}", allocations.client);
+            let what = format!("{name} 64 B, allocations per call, client + server");
+            // Whatever else a process does in the meantime is far below a hundredth of a call's.
+            let met = allocations.client.max(server) < MOST + 0.01;
+            Some(Ratio { what, value, target: format!("at most {MOST} each"), met })
+        };
+        ["typed", "raw", "borrowed"].into_iter().filter_map(one).collect()
+    }
+
+    fn connections(&self) -> Vec<Ratio> {
+        const MOST: u64 = 200 << 10;
+        let rows = self.0.iter().filter(|row| row.mode == Mode::Connections && row.row == "typed");
+        let many = rows.clone().max_by_key(|row| row.connections);
+        let Some((one, many)) = rows.min_by_key(|row| row.connections).zip(many) else { return Vec::new() };
+        let p50 = ratio(&many.rounds(), &one.rounds());
+        let count = |row: &Row| row.connections.unwrap_or(0);
+        let what = format!("p50 with {} connections / {}", count(many), count(one));
+        let memory = many.rss_per_connection.map(|each| Ratio {
+            what: "memory of a connection, both processes".into(),
+            value: units::memory(each),
+            target: format!("at most {}", units::memory(MOST)),
+            met: each <= MOST,
+        });
+        p50.map(|value| at_most(what, value, 1.3)).into_iter().chain(memory).collect()
+    }
+
+    fn threads(&self) -> Option<Ratio> {
+        let mut rows: Vec<_> = self.0.iter().filter(|row| row.mode == Mode::Threads).collect();
+        rows.sort_by_key(|row| row.threads);
+        let rates: Vec<f64> = rows.iter().filter_map(|row| row.rate).collect();
+        // What two runs of the same differ by is no fall.
+        let met = rates.windows(2).all(|pair| pair[1] >= pair[0] * 0.95);
+        let names: Vec<_> =
+            rows.iter().filter_map(|row| row.threads).map(|count| count.to_string()).collect();
+        let value = rates.iter().map(|&rate| units::rate(rate)).collect::<Vec<_>>().join(", ");
+        let what = format!("calls/s of {} threads", names.join(", "));
+        (rates.len() > 1).then(|| Ratio { what, value, target: "never falls".into(), met })
+    }
+
+    fn idle(&self) -> Option<Ratio> {
+        let row = self.0.iter().find(|row| row.mode == Mode::Idle && row.row == "typed")?;
+        let seconds = row.cpu_client_s? + row.cpu_server_s?;
+        let what = format!("processor time of {} idle connections", row.connections.unwrap_or(0));
+        Some(Ratio { what, value: format!("{seconds:.4} s"), target: "0.0 s".into(), met: seconds < 0.05 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::row::Allocations;
+
+    fn row(name: &'static str, mode: Mode, size: usize, p50: u64) -> Row {
+        Row { size: Some(size), p50_ns: Some(p50), rate: Some(1e9 / p50 as f64), ..Row::new(name, mode) }
+    }
+
+    fn one(rows: &[Row]) -> Ratio {
+        let found = ratios(rows);
+        assert_eq!(found.len(), 1, "{found:?}");
+        found.into_iter().next().unwrap()
+    }
+
+    #[test]
+    fn a_ratio_is_that_of_the_medians() {
+        use Mode::{Latency, OneCore, Wake};
+        type Cells = &'static [(&'static str, Mode, usize, u64)];
+        let cases: [(Cells, &str, &str, bool); 8] = [
+            (&[("typed", Latency, 64, 500), ("bare-ring", Latency, 64, 250)], "typed 64 B", "2.00", true),
+            (&[("raw", Latency, 64, 500), ("bare-ring", Latency, 64, 250)], "raw 64 B", "2.00", false),
+            (&[("typed", Latency, 4096, 3), ("bare-ring", Latency, 4096, 2)], "4 KiB", "1.50", true),
+            (&[("typed", Wake, 64, 230), ("bare-futex", Wake, 64, 100)], "wake", "2.30", false),
+            (&[("typed", OneCore, 64, 7), ("bare-futex", OneCore, 64, 5)], "one core", "1.40", true),
+            (&[("borrowed", Latency, 4 << 20, 5), ("work", Latency, 4 << 20, 4)], "borrowed", "1.25", true),
+            (&[("headline", Latency, TEXT, 15), ("copies", Latency, TEXT, 10)], "headline", "1.50", false),
+            (&[("untouched", Latency, 9, 3), ("untouched", Latency, 1, 2)], "9 B / 1 B", "1.50", true),
+        ];
+        for (rows, what, value, met) in cases {
+            let rows: Vec<_> =
+                rows.iter().map(|&(name, mode, size, p50)| row(name, mode, size, p50)).collect();
+            let ratio = one(&rows);
+            assert!(ratio.what.contains(what), "{ratio:?}");
+            assert_eq!((ratio.value.as_str(), ratio.met), (value, met), "{ratio:?}");
+        }
+    }
+
+    #[test]
+    fn a_large_typed_call_is_compared_with_its_copies() {
+        let rows = [("typed", 900), ("work", 300), ("memcpy", 100)];
+        let rows = rows.map(|(name, p50)| row(name, Mode::Latency, 4 << 20, p50));
+        assert_eq!(one(&rows).value, "1.29");
+    }
+
+    #[test]
+    fn absolute_numbers_have_their_targets() {
+        let flood = one(&[row("typed", Mode::Flood, 64, 100)]);
+        assert_eq!((flood.value.as_str(), flood.met), ("10.0 M/s", true));
+        let idle = Row { cpu_client_s: Some(0.0), cpu_server_s: Some(0.2), ..Row::new("typed", Mode::Idle) };
+        assert!(!one(&[idle]).met);
+        let allocating = |server| Row {
+            allocs_per_call: Some(Allocations { client: 1.001, server: Some(server) }),
+            ..row("typed", Mode::Latency, 64, 500)
+        };
+        assert_eq!(one(&[allocating(0.5)]).value, "1.00 + 0.50");
+        assert!(one(&[allocating(0.5)]).met && !one(&[allocating(2.0)]).met);
+    }
+
+    #[test]
+    fn threads_and_connections_are_series() {
+        let threads = |counts: &[(usize, u64)]| {
+            let rows = counts
+                .iter()
+                .map(|&(count, p50)| Row { threads: Some(count), ..row("typed", Mode::Threads, 64, p50) });
+            one(&rows.collect::<Vec<_>>())
+        };
+        assert!(threads(&[(2, 500), (1, 1000)]).met);
+        let fallen = threads(&[(1, 500), (2, 1000)]);
+        assert!(!fallen.met && fallen.value == "2.00 M, 1.00 M", "{fallen:?}");
+        let connections = |count, p50, memory| Row {
+            connections: Some(count),
+            rss_per_connection: memory,
+            ..row("typed", Mode::Connections, 64, p50)
+        };
+        let found = ratios(&[connections(1, 100, None), connections(1000, 200, Some(100 << 10))]);
+        assert_eq!(found.iter().map(|ratio| ratio.value.as_str()).collect::<Vec<_>>(), ["2.00", "100 KiB"]);
+        assert_eq!(found.iter().map(|ratio| ratio.met).collect::<Vec<_>>(), [false, true]);
+    }
+
+    #[test]
+    fn a_miss_is_marked() {
+        let text = render(&[at_most("a", 1.0, 2.0), at_most("long name", 3.0, 2.0)]);
+        assert!(
+            text.ends_with("  a:         1.00   (at most 2)\n  long name: 3.00   (at most 2)   missed\n"),
+            "{text}"
+        );
+        assert_eq!(render(&[]), "");
+    }
+}
