@@ -18,7 +18,7 @@ use crate::client::awaited::{Awaited, Nothing};
 use crate::client::core::Core;
 use crate::connection::{CloseReason, Link, Polled, Session, SocketState, read_control};
 use crate::os::{Event, Interest, Poller, current_cpu};
-use crate::ring::{AdaptiveSpin, SPIN_BUDGET, UNKNOWN_CPU, glance, spin_until};
+use crate::ring::{AdaptiveSpin, SPIN_BUDGET, UNKNOWN_CPU, WAKING_SPIN_BUDGET, glance, spin_until};
 use crate::sync::Ordering;
 
 const SOCKET: u64 = 0;
@@ -166,7 +166,8 @@ impl Driver {
         let peer_cpu = link.peer_control().cpu.0.load(Ordering::Relaxed);
         let spin = self.spin.should_spin(cpu, peer_cpu);
         if spin {
-            let budget = left.map_or(self.spin.budget(), |left| left.min(self.spin.budget()));
+            let budget = if link.peer_is_asleep() { WAKING_SPIN_BUDGET } else { self.spin.budget() };
+            let budget = left.map_or(budget, |left| left.min(budget));
             if spin_until(budget, || next.is_there()) {
                 self.spin.succeeded();
                 return true;

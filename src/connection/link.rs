@@ -280,6 +280,12 @@ impl Link {
         }
     }
 
+    /// Whether the peer's driver is parked, or has been woken and does not run yet. A hint.
+    pub(crate) fn peer_is_asleep(&self) -> bool {
+        // Relaxed: nobody concludes anything from it about other memory.
+        self.peer_control().sleep.0.load(Ordering::Relaxed) & 1 == 1
+    }
+
     /// Wakes this side's own driver, parked or not.
     pub(crate) fn nudge(&self) {
         self.own_bell.ring();

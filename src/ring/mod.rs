@@ -71,7 +71,7 @@ pub(crate) use park::{Kicker, Sleeper};
 pub(crate) use producer::{Producer, ReserveError};
 pub(crate) use record::Record;
 #[cfg(not(mmap_rpc_loom))]
-pub(crate) use spin::{AdaptiveSpin, SPIN_BUDGET, UNKNOWN_CPU, glance, spin_until};
+pub(crate) use spin::{AdaptiveSpin, SPIN_BUDGET, UNKNOWN_CPU, WAKING_SPIN_BUDGET, glance, spin_until};
 
 use crate::layout::words::EntryCell;
 
