@@ -24,6 +24,7 @@
 //! it was meant for or a violation.
 
 use std::ops::{Deref, DerefMut};
+use std::sync::OnceLock;
 
 use crate::connection::{Received, call_index};
 use crate::error::Violation;
@@ -53,7 +54,10 @@ impl Reply {
 pub(crate) struct CallTable {
     /// One bit per cell, 1 = free.
     free: Box<[AtomicU64]>,
-    cells: Box<[Cell]>,
+    /// Cells by the word of their bits: made when the first of them is claimed, because an idle channel uses
+    /// few of the thousand that it may.
+    blocks: Box<[OnceLock<Box<[Cell]>>]>,
+    capacity: usize,
 }
 
 /// Padded so that two callers' cells share no cache line.
@@ -95,19 +99,46 @@ pub(crate) enum Delivered {
 impl CallTable {
     /// A table for `capacity` calls at once.
     pub(crate) fn new(capacity: usize) -> Self {
-        let cell = |_| Cell { state: AtomicU32::new(FREE), reply: UnsafeCell::new(Reply::empty()) };
         let bits = |word: usize| match capacity - word * 64 {
             64.. => u64::MAX,
             rest => (1 << rest) - 1,
         };
-        Self {
-            free: (0..capacity.div_ceil(64)).map(|word| AtomicU64::new(bits(word))).collect(),
-            cells: (0..capacity).map(cell).collect(),
+        let words = capacity.div_ceil(64);
+        let table = Self {
+            free: (0..words).map(|word| AtomicU64::new(bits(word))).collect(),
+            blocks: (0..words).map(|_| OnceLock::new()).collect(),
+            capacity,
+        };
+        if cfg!(mmap_rpc_loom) {
+            // The models' atomics are made before their threads.
+            (0..words).for_each(|word| _ = table.block(word));
         }
+        table
+    }
+
+    /// The cells of a word, made if they are not there yet.
+    #[inline]
+    fn block(&self, word: usize) -> &[Cell] {
+        self.blocks[word].get_or_init(|| {
+            let cell = |_| Cell { state: AtomicU32::new(FREE), reply: UnsafeCell::new(Reply::empty()) };
+            (word * 64..self.capacity.min(word * 64 + 64)).map(cell).collect()
+        })
+    }
+
+    /// A cell that may never have been claimed: then there is none.
+    #[inline]
+    fn find(&self, index: usize) -> Option<&Cell> {
+        self.blocks.get(index / 64)?.get()?.get(index % 64)
+    }
+
+    /// A cell that has been claimed.
+    #[inline]
+    fn cell(&self, index: usize) -> &Cell {
+        self.find(index).expect("was claimed")
     }
 
     pub(crate) fn capacity(&self) -> usize {
-        self.cells.len()
+        self.capacity
     }
 
     /// Takes a free cell; `hint` spreads threads over the words. `None` when every cell is in flight.
@@ -134,7 +165,7 @@ impl CallTable {
 
     #[inline]
     fn begin(&self, index: usize) -> Ticket {
-        let state = &self.cells[index].state;
+        let state = &self.block(index / 64)[index % 64].state;
         // Relaxed: we hold the cell's bit, nobody else changes a FREE cell.
         let generation = (state.load(Ordering::Relaxed) & !PHASE).wrapping_add(PHASE + 1);
         // Release pairs with the Acquire in `deliver`: the cell is empty before it is pending.
@@ -143,7 +174,7 @@ impl CallTable {
     }
 
     fn free(&self, index: usize) {
-        let state = &self.cells[index].state;
+        let state = &self.cell(index).state;
         // Relaxed: the bit's Release publishes it.
         state.store(state.load(Ordering::Relaxed) & !PHASE | FREE, Ordering::Relaxed);
         // Release pairs with the Acquire in `claim`.
@@ -160,7 +191,7 @@ impl CallTable {
     ) -> Result<Delivered, Violation> {
         let index = call_index(call_id);
         let unknown = || Violation::Entry("a reply to a call that is not in flight");
-        let cell = self.cells.get(index).ok_or_else(unknown)?;
+        let cell = self.find(index).ok_or_else(unknown)?;
         let generation = call_id & !PHASE;
         // Acquire pairs with the Release in `begin` and in `abandon`. A caller that leaves meanwhile does so
         // once, so this ends after two rounds.
@@ -190,7 +221,7 @@ impl CallTable {
     /// If the call has its reply already.
     #[inline]
     pub(crate) fn answered(&self, ticket: Ticket) -> Result<Taken<'_>, Violation> {
-        let state = &self.cells[ticket.index()].state;
+        let state = &self.cell(ticket.index()).state;
         // Relaxed: the caller put it to PENDING, and if another leader has been here since, taking the lead
         // after it has acquired that.
         let seen = state.load(Ordering::Relaxed);
@@ -206,13 +237,13 @@ impl CallTable {
     #[inline]
     pub(crate) fn is_done(&self, ticket: Ticket) -> bool {
         // Relaxed: `take` synchronises.
-        self.cells[ticket.index()].state.load(Ordering::Relaxed) & PHASE == DONE
+        self.cell(ticket.index()).state.load(Ordering::Relaxed) & PHASE == DONE
     }
 
     /// The reply, if it is there, where it lies; the ticket is then used up.
     #[inline]
     pub(crate) fn take(&self, ticket: Ticket) -> Option<Taken<'_>> {
-        let cell = &self.cells[ticket.index()];
+        let cell = self.cell(ticket.index());
         // Acquire pairs with the Release in `deliver`.
         if cell.state.load(Ordering::Acquire) & PHASE != DONE {
             return None;
@@ -245,7 +276,7 @@ impl CallTable {
         let generation = ticket.call_id & !PHASE;
         let (pending, left) = (generation | PENDING, generation | phase);
         // Release pairs with the Acquire in `deliver`. Relaxed on failure: `take` synchronises.
-        let state = &self.cells[ticket.index()].state;
+        let state = &self.cell(ticket.index()).state;
         state.compare_exchange(pending, left, Ordering::Release, Ordering::Relaxed).is_ok()
     }
 
@@ -271,7 +302,7 @@ impl Deref for Taken<'_> {
     fn deref(&self) -> &Reply {
         // SAFETY: the phase was DONE: the leader is through with the cell, and only the ticket's holder, who
         // has become this, touches it until it is free. Nobody holds a `&mut` while this is borrowed.
-        self.table.cells[self.index].reply.with(|reply| unsafe { &*reply })
+        self.table.cell(self.index).reply.with(|reply| unsafe { &*reply })
     }
 }
 
@@ -279,7 +310,7 @@ impl DerefMut for Taken<'_> {
     #[inline]
     fn deref_mut(&mut self) -> &mut Reply {
         // SAFETY: as above; this is borrowed mutably, so nobody holds another reference.
-        self.table.cells[self.index].reply.with_mut(|reply| unsafe { &mut *reply })
+        self.table.cell(self.index).reply.with_mut(|reply| unsafe { &mut *reply })
     }
 }
 

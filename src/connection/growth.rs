@@ -16,15 +16,28 @@ impl Link {
     /// Adds a segment for messages of `len` bytes. `Wait` means that others must give something back first.
     #[cold]
     pub(super) fn grow(&self, len: u64) -> Result<(), SendFailure> {
-        let Some(run) = Run::for_message(len) else {
-            return Err(SendFailure::Failed(too_large(len, self.limits().max_message_size)));
-        };
-        let mut growth = self.own.lock_growth();
+        let growth = self.own.lock_growth();
         // While we waited for the lock another thread may have grown the region for the same reason.
         if let Some(claim) = self.own.slab.claim(self.slab_view(), len, thread_ordinal()) {
             self.own.slab.abort(self.slab_view(), claim.handle);
             return Ok(());
         }
+        drop(growth);
+        self.add_segment(len)
+    }
+
+    /// Adds a segment for messages of `len` bytes although there are slots, so that there are more. If that
+    /// cannot be, the slots that there are have to do.
+    #[cold]
+    pub(super) fn widen(&self, len: u64) {
+        let _ = self.add_segment(len);
+    }
+
+    fn add_segment(&self, len: u64) -> Result<(), SendFailure> {
+        let Some(run) = Run::for_message(len) else {
+            return Err(SendFailure::Failed(too_large(len, self.limits().max_message_size)));
+        };
+        let mut growth = self.own.lock_growth();
         let mut reserved = self.own.reserve(&mut growth, run, self.own_cap());
         if let Err(NoGrowth::AtCap | NoGrowth::NoHandles) = reserved {
             drop(growth);

@@ -193,6 +193,9 @@ impl Link {
             return Ok(claim);
         }
         self.count_harvest(slab.harvest_for(view, len))?;
+        if self.own.is_due_to_widen(len) {
+            self.widen(len);
+        }
         if let Some(claim) = slab.claim(view, len, hint) {
             return Ok(claim);
         }

@@ -7,7 +7,7 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::layout::words::{HANDLE_WORDS, SlabView};
@@ -27,6 +27,10 @@ const RUNS: [(u64, u32); 7] = [
     (MAX_CLASS_SIZE, 4),
 ];
 
+/// A class of the base segment gets more slots after it was found empty so often. The few that it has cost a
+/// look at the peer's returns every few calls; an idle connection is better off without more.
+const EMPTIES_TO_WIDEN: u32 = 64;
+
 /// The region that this side writes and allocates in.
 pub(crate) struct OwnRegion {
     base: Mapping,
@@ -34,6 +38,8 @@ pub(crate) struct OwnRegion {
     pub(crate) slab: Slab,
     places: Box<[Place]>,
     growth: Mutex<Growth>,
+    /// How often a class of the base segment was found empty. Only ever counted: relaxed throughout.
+    empties: AtomicU32,
 }
 
 /// Where the first slot of a bit-set word lies. Written under the growth lock before the word's free bits are
@@ -140,6 +146,7 @@ impl OwnRegion {
             places: (0..HANDLE_WORDS)
                 .map(|_| Place { address: AtomicPtr::new(ptr::null_mut()), offset: AtomicU64::new(0) })
                 .collect(),
+            empties: AtomicU32::new(0),
             growth: Mutex::new(Growth {
                 segments: Vec::new(),
                 bytes: geometry.total_len,
@@ -186,6 +193,14 @@ impl OwnRegion {
     /// Length of the base segment, in bytes.
     pub(crate) fn base_bytes(&self) -> u64 {
         self.geometry.total_len
+    }
+
+    /// Whether the class of `len` bytes, which was found empty, has only the few slots of the base segment
+    /// and a connection that makes good use of them. To be asked each time that a class is found empty.
+    pub(crate) fn is_due_to_widen(&self, len: u64) -> bool {
+        self.geometry.classes.last().is_some_and(|largest| len <= largest.slot_size)
+            && self.slab.words_serving(len) == 1
+            && self.empties.fetch_add(1, Ordering::Relaxed) % EMPTIES_TO_WIDEN == EMPTIES_TO_WIDEN - 1
     }
 
     pub(crate) fn lock_growth(&self) -> MutexGuard<'_, Growth> {

@@ -246,12 +246,13 @@ impl Geometry {
         })
     }
 
-    /// The base segment of an ordinary connection: 256 entries and 0.875 MiB in all.
+    /// The base segment of an ordinary connection: 256 entries, and a few slots of the smaller classes; 80
+    /// KiB in all.
     ///
-    /// It is small, because a thousand idle connections must cost little. Larger classes are added as
-    /// segments of their own once somebody needs them.
+    /// It is small, because a thousand idle connections must cost little. More slots, and larger ones, are
+    /// added as segments of their own once somebody needs them.
     pub(crate) fn standard() -> Self {
-        let classes = [(256, 64), (1 << 10, 64), (4 << 10, 64), (16 << 10, 32)];
+        let classes = [(256, 16), (1 << 10, 4), (4 << 10, 2), (16 << 10, 1)];
         Self::plan(256, &classes).expect("the standard classes can be laid out")
     }
 

@@ -22,8 +22,8 @@ use crate::sync::spin_loop;
 /// sleeping in turns.
 pub(crate) const SPIN_BUDGET: Duration = Duration::from_micros(50);
 
-/// How long a spin lasts that waits for a peer which is only now being woken: its wake-up comes first, and our
-/// own comes on top if we sleep as well.
+/// How long a spin lasts that waits for a peer which is only now being woken: its wake-up comes first, and
+/// our own comes on top if we sleep as well.
 pub(crate) const WAKING_SPIN_BUDGET: Duration = Duration::from_micros(150);
 
 /// The most spins that are skipped in a row.

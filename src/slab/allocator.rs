@@ -141,6 +141,11 @@ impl Slab {
         counts
     }
 
+    /// How many bit-set words have slots of the class that serves `size` bytes.
+    pub(crate) fn words_serving(&self, size: u64) -> usize {
+        self.classes.serving(size).len()
+    }
+
     /// Bytes per slot of a word's run; 0 when no run owns it.
     ///
     /// Relaxed: exact for whoever holds a slot of the word. Taking the slot's bit came after the store of
