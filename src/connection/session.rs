@@ -75,16 +75,17 @@ impl Event<'_> {
 /// What a spinning driver looks at: the next entry, and the messages that are being written.
 #[derive(Clone, Copy)]
 pub(crate) struct Watch<'a> {
-    session: &'a Session,
-    link: &'a Link,
     next: Next<'a>,
+    /// If there are any: mostly there are none, and a look is at the entry alone.
+    arrivals: Option<&'a Arrivals>,
+    link: &'a Link,
 }
 
 impl Watch<'_> {
     /// Whether anything has come.
     #[inline(always)]
     pub(crate) fn is_there(&self) -> bool {
-        self.next.is_there() || self.session.arrivals.has_more(self.link)
+        self.next.is_there() || self.arrivals.is_some_and(|arrivals| arrivals.has_more(self.link))
     }
 }
 
@@ -161,7 +162,8 @@ impl Session {
     /// is no reason to look here.
     #[inline]
     pub(crate) fn watch<'a>(&'a self, link: &'a Link) -> Watch<'a> {
-        Watch { session: self, link, next: self.consumer.next(link.consumer_view()) }
+        let arrivals = (!self.arrivals.is_empty()).then_some(&self.arrivals);
+        Watch { next: self.consumer.next(link.consumer_view()), arrivals, link }
     }
 
     /// Takes the next entry out of the ring, checks it, and hands what it means to `handle`.
