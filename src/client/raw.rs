@@ -39,8 +39,12 @@ impl<'a> RawCall<'a> {
         let core = self.core;
         let unsent = core.begin(self.method, deadline)?;
         let head = unsent.head(self.method)?;
-        let mut prepared = unsent.once_there_is_space(|| self.body.prepare(&core.link, head))?;
-        unsent.once_there_is_space(|| prepared.send(&core.link))?;
+        if let Some(entry) = self.body.inline(head) {
+            unsent.once_there_is_space(|| core.link.push(&entry, None))?;
+        } else {
+            let mut prepared = unsent.once_there_is_space(|| self.body.prepare(&core.link, head))?;
+            unsent.once_there_is_space(|| prepared.send(&core.link))?;
+        }
         let call = InFlight::new(core, unsent.sent(), deadline);
         call.wait(|payload| Ok(Payload::new(payload.keep())))
     }

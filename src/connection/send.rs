@@ -119,6 +119,15 @@ impl Head {
         }
     }
 
+    /// The entry of these bytes, at most [`INLINE_BYTES`] of them.
+    #[inline]
+    pub(crate) fn inline_with(self, payload: &[u8]) -> Entry {
+        let mut entry = self.inline();
+        entry.inline_mut()[..payload.len()].copy_from_slice(payload);
+        entry.set_inline_length(payload.len());
+        entry
+    }
+
     #[inline]
     pub(super) fn slot(self, slot: Descriptor) -> Entry {
         match self {
@@ -139,6 +148,12 @@ pub(crate) struct Prepared<L: Deref<Target = Link>> {
 }
 
 impl<L: Deref<Target = Link>> Prepared<L> {
+    /// A payload of at most [`INLINE_BYTES`].
+    #[inline]
+    pub(crate) fn inline(head: Head, payload: &[u8]) -> Self {
+        Self { entry: head.inline_with(payload), slot: None }
+    }
+
     /// A payload that lies in the first `len` bytes of a slot.
     pub(crate) fn in_slot(head: Head, slot: Slot<L>, len: u64) -> Self {
         Self { entry: head.slot(slot.descriptor(len)), slot: Some(slot) }
@@ -196,10 +211,7 @@ pub(crate) fn prepare_bytes<L: Deref<Target = Link>>(
     payload: &[u8],
 ) -> Result<Prepared<L>, SendFailure> {
     if payload.len() <= INLINE_BYTES {
-        let mut entry = head.inline();
-        entry.inline_mut()[..payload.len()].copy_from_slice(payload);
-        entry.set_inline_length(payload.len());
-        return Ok(Prepared { entry, slot: None });
+        return Ok(Prepared::inline(head, payload));
     }
     let mut slot = Slot::claim(link, payload.len() as u64)?;
     copy_to_slot(payload, slot.bytes_mut(payload.len()));

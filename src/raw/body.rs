@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::connection::{Head, Link, Prepared, SendFailure, prepare_bytes};
 use crate::raw::loan::{Loan, Parts};
+use crate::ring::{Entry, INLINE_BYTES};
 
 /// The bytes of a raw request or reply: a loan, which travels as it is, or bytes that are copied into a slot.
 ///
@@ -67,6 +68,17 @@ impl RawBody<'_> {
         }
     }
 
+    /// The whole entry of bytes that travel in one, which need no slot; `None` for longer ones, and for loans.
+    #[inline]
+    pub(crate) fn inline(&self, head: Head) -> Option<Entry> {
+        let bytes = match self {
+            Self::Slice(bytes) => bytes,
+            Self::Bytes(bytes) => &bytes[..],
+            Self::Loan(_) => return None,
+        };
+        (bytes.len() <= INLINE_BYTES).then(|| head.inline_with(bytes))
+    }
+
     /// Brings it to where it will travel. After `Wait` it is unchanged: try again once there is space.
     pub(crate) fn prepare(
         &mut self,
@@ -75,6 +87,10 @@ impl RawBody<'_> {
     ) -> Result<Prepared<Arc<Link>>, SendFailure> {
         if let Self::Loan(loan) = self {
             match std::mem::replace(loan, Loan::private(0)).into_parts(link).map_err(SendFailure::Failed)? {
+                // So few bytes travel faster in the entry, and the slot is free at once.
+                Parts::Slot(slot, len) if len <= INLINE_BYTES => {
+                    return Ok(Prepared::inline(head, slot.bytes(len)));
+                }
                 Parts::Slot(slot, len) => return Ok(Prepared::in_slot(head, slot, len as u64)),
                 Parts::Private(bytes) => *self = Self::Bytes(bytes.into()),
             }

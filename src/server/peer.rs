@@ -68,6 +68,11 @@ impl Peer {
         if let Err(status) = encode_inline(&mut entry, message, len) {
             return self.fail(answer, &status);
         }
+        self.send_entry(answer, entry);
+    }
+
+    #[inline]
+    fn send_entry(&self, answer: Answer, entry: Entry) {
         self.calls.end(answer.call_id);
         if let Err(SendFailure::Wait) = self.link.push(&entry, None) {
             self.backlog.push(&self.link, Queued::Entry(entry));
@@ -88,6 +93,9 @@ impl Peer {
     /// Answers with bytes.
     pub(super) fn reply_raw(&self, answer: Answer, mut body: RawBody<'static>) {
         let head = answer.head(Code::Ok);
+        if let Some(entry) = body.inline(head) {
+            return self.send_entry(answer, entry);
+        }
         match body.prepare(&self.link, head) {
             Ok(prepared) => self.send_owned(answer, prepared),
             Err(SendFailure::Wait) => self.put_aside(answer, head, body.into_vec()),
