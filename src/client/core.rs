@@ -5,11 +5,12 @@
 //! own, so an idle one costs nothing.
 
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::client::awaited::{Awaited, OwnReply, Space};
 use crate::client::calls::{CallTable, Delivered, Ticket};
-use crate::client::driver::{Driver, Stop};
+use crate::client::driver::{Driver, Stop, has_passed};
 use crate::client::lead::Lead;
 use crate::client::method::Method;
 use crate::client::space::SpaceWaiters;
@@ -22,6 +23,10 @@ use crate::sync::{AtomicBool, Ordering};
 
 /// How long a call without a deadline waits for room or slots before it gives up.
 const SPACE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often a caller that does not lead makes way for other threads before it sleeps: who leads may only be
+/// waiting for the processor, and to be woken costs several calls' time.
+const YIELDS: u32 = 32;
 
 /// Numbers the channels of this process.
 static NEXT_ID: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
@@ -203,6 +208,19 @@ impl Core {
         // The whole cost for a caller that is alone: it never registers.
         if let Some(mut leader) = self.lead.try_lead_directly() {
             return leader.drive(self, deadline, awaited);
+        }
+        for _ in 0..YIELDS {
+            thread::yield_now();
+            if awaited.has_come() {
+                return Stop::Done;
+            }
+            if let Some(mut leader) = self.lead.try_lead_directly() {
+                return leader.drive(self, deadline, awaited);
+            }
+            // Each may have lasted as long as a thread may run.
+            if has_passed(deadline) {
+                break;
+            }
         }
         let mut waiting = self.lead.register(index);
         loop {

@@ -273,6 +273,6 @@ impl Driver {
     }
 }
 
-fn has_passed(deadline: Option<Instant>) -> bool {
+pub(super) fn has_passed(deadline: Option<Instant>) -> bool {
     deadline.is_some_and(|deadline| Instant::now() >= deadline)
 }

@@ -68,7 +68,7 @@ impl RawBody<'_> {
         }
     }
 
-    /// The whole entry of bytes that travel in one, which need no slot; `None` for longer ones, and for loans.
+    /// The whole entry of bytes that travel in one, which need no slot. `None` for longer ones, or loans.
     #[inline]
     pub(crate) fn inline(&self, head: Head) -> Option<Entry> {
         let bytes = match self {
