@@ -34,7 +34,7 @@ impl Link {
     }
 
     fn add_segment(&self, len: u64) -> Result<(), SendFailure> {
-        let Some(run) = Run::for_message(len) else {
+        let Some(run) = Run::for_message(len, self.own_cap()) else {
             return Err(SendFailure::Failed(too_large(len, self.limits().max_message_size)));
         };
         let mut growth = self.own.lock_growth();

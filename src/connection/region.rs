@@ -17,13 +17,16 @@ use crate::slab::{Claim, MAX_CLASS_SIZE, Slab};
 
 /// Slot size and count of a run that is added when its class is exhausted. About 4 MiB of a class go round
 /// without leaving the cache behind; of the largest, more slots only cost more.
+///
+/// From 16 KiB up a slot is a little larger than the round number: a value of a round size still fits with
+/// the message around it, and slots do not compete for the same cache sets.
 const RUNS: [(u64, u32); 7] = [
     (256, 64),
     (1 << 10, 64),
     (4 << 10, 64),
-    (16 << 10, 64),
-    (64 << 10, 16),
-    (256 << 10, 8),
+    (20 << 10, 64),
+    (68 << 10, 64),
+    (272 << 10, 8),
     (MAX_CLASS_SIZE, 4),
 ];
 
@@ -86,10 +89,12 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// The run that a message of `len` bytes makes a region grow by.
-    pub(crate) fn for_message(len: u64) -> Option<Self> {
-        if let Some(&(slot_size, slot_count)) = RUNS.iter().find(|&&(size, _)| size >= len) {
-            return Some(Self { slot_size, slot_count });
+    /// The run that a message of `len` bytes makes a region grow by: at most a quarter of the region's `cap`
+    /// in bytes, unless that is less than a slot.
+    pub(crate) fn for_message(len: u64, cap: u64) -> Option<Self> {
+        if let Some(&(slot_size, most)) = RUNS.iter().find(|&&(size, _)| size >= len) {
+            let fitting = (cap / 4 / slot_size).clamp(1, u64::from(most));
+            return Some(Self { slot_size, slot_count: fitting as u32 });
         }
         // Rounded up by less than an eighth, so that messages of nearly equal size share a segment.
         let step = (len.checked_next_power_of_two()? / 16).max(PAGE);
@@ -297,5 +302,22 @@ impl Growth {
         }
         let first = used.windows(count).position(|window| window.iter().all(|&used| !used))?;
         Some(first..first + count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_leaves_room_for_others_under_its_cap() {
+        let run = |len, cap| Run::for_message(len, cap).map(|run| (run.slot_size, run.slot_count)).unwrap();
+        assert_eq!(run(65_540, 256 << 20), (68 << 10, 64), "a value of 64 KiB with its message around it");
+        assert_eq!(run(65_540, 2 << 20), (68 << 10, 7));
+        assert_eq!(run(65_540, 1 << 10), (68 << 10, 1), "whether it fits at all is another question");
+        assert_eq!(run(1, 256 << 20), (256, 64));
+        assert_eq!(run(MAX_CLASS_SIZE, 256 << 20), (MAX_CLASS_SIZE, 4));
+        assert_eq!(run(MAX_CLASS_SIZE + 1, 1), (MAX_CLASS_SIZE + (128 << 10), 1), "one message, one segment");
+        assert!(Run::for_message(u64::MAX, u64::MAX).is_none());
     }
 }
