@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::process::{Command, Output};
+use std::thread;
 
 use serde_json::Value;
 
@@ -11,7 +12,7 @@ fn bench(arguments: &[&str]) -> Output {
 
 #[test]
 fn every_rival_has_its_rows() {
-    let rows = "typed,borrowed,headline,tonic,tonic-headline";
+    let rows = "typed,borrowed,headline,tonic,tonic-headline,iceoryx2,iceoryx2-events";
     let modes = "latency,flood,wake,one-core";
     let output =
         bench(&["--duration", "0.01", "--sizes", "64,4M", "--rows", rows, "--modes", modes, "--json"]);
@@ -31,11 +32,18 @@ fn every_rival_has_its_rows() {
             expected.extend(sizes.iter().map(|&size| (name.to_string(), mode.to_owned(), size)));
         }
     };
-    expect("latency", &["typed", "borrowed", "tonic"], &[64, 4 << 20]);
+    expect("latency", &["typed", "borrowed", "tonic", "iceoryx2-events"], &[64, 4 << 20]);
     expect("latency", &["headline", "tonic-headline"], &[5_592_408]);
-    expect("flood", &["typed", "tonic"], &[64]);
+    expect("flood", &["typed", "tonic", "iceoryx2-events"], &[64]);
     for mode in ["wake", "one-core"] {
-        expect(mode, &["typed", "tonic"], &[64]);
+        expect(mode, &["typed", "tonic", "iceoryx2-events"], &[64]);
+    }
+    if thread::available_parallelism().unwrap().get() > 1 {
+        expect("latency", &["iceoryx2"], &[64, 4 << 20]);
+        expect("flood", &["iceoryx2"], &[64]);
     }
     assert_eq!(found, expected);
+    for part in ["wake: without iceoryx2, which", "one-core: without iceoryx2, which"] {
+        assert!(stderr.contains(part), "{part:?} in\n{stderr}");
+    }
 }
