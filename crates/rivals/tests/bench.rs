@@ -12,7 +12,7 @@ fn bench(arguments: &[&str]) -> Output {
 
 #[test]
 fn every_rival_has_its_rows() {
-    let rows = "typed,borrowed,headline,tonic,tonic-headline,iceoryx2,iceoryx2-events";
+    let rows = "typed,borrowed,headline,tonic,tonic-headline,iceoryx2,iceoryx2-events,shmipc";
     let modes = "latency,flood,wake,one-core";
     let output =
         bench(&["--duration", "0.01", "--sizes", "64,4M", "--rows", rows, "--modes", modes, "--json"]);
@@ -32,11 +32,11 @@ fn every_rival_has_its_rows() {
             expected.extend(sizes.iter().map(|&size| (name.to_string(), mode.to_owned(), size)));
         }
     };
-    expect("latency", &["typed", "borrowed", "tonic", "iceoryx2-events"], &[64, 4 << 20]);
+    expect("latency", &["typed", "borrowed", "tonic", "iceoryx2-events", "shmipc"], &[64, 4 << 20]);
     expect("latency", &["headline", "tonic-headline"], &[5_592_408]);
-    expect("flood", &["typed", "tonic", "iceoryx2-events"], &[64]);
+    expect("flood", &["typed", "tonic", "iceoryx2-events", "shmipc"], &[64]);
     for mode in ["wake", "one-core"] {
-        expect(mode, &["typed", "tonic", "iceoryx2-events"], &[64]);
+        expect(mode, &["typed", "tonic", "iceoryx2-events", "shmipc"], &[64]);
     }
     if thread::available_parallelism().unwrap().get() > 1 {
         expect("latency", &["iceoryx2"], &[64, 4 << 20]);

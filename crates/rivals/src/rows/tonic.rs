@@ -22,10 +22,12 @@ use mmap_rpc_cli::transports::typed::answer;
 use mmap_rpc_cli::transports::{Echo, Flood, Place, Transport, socket};
 use mmap_rpc_cli::work;
 use tokio::net::UnixListener;
-use tokio::runtime::{self, Runtime};
+use tokio::runtime::Runtime;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Request, Response, Status};
+
+use crate::rows::runtime;
 
 use self::services::echo_client::EchoClient;
 use self::services::echo_server::{self, EchoServer};
@@ -71,11 +73,6 @@ impl Transport for Tonic {
 /// The longest message: its bytes, and what surrounds them.
 fn longest(max_size: usize) -> usize {
     max_size + 1024
-}
-
-/// One thread, which runs only while it is waited for.
-fn runtime() -> anyhow::Result<Runtime> {
-    runtime::Builder::new_current_thread().enable_all().build().context("cannot start a runtime")
 }
 
 /// Listens at the socket of a place, and serves what connects there until the bench ends.
