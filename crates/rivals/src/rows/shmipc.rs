@@ -3,7 +3,8 @@
 //!
 //! Slices are configured to fit the longest message: one above the slice size would go through the socket
 //! and would keep its stream there, so that is an error here. Smaller messages have smaller slices, as shmipc
-//! advises. What was read is used again for the next message, which is shmipc's own way for long streams.
+//! advises. There are no more slices than needed, because its free list goes round all of them and so through
+//! the caches. What was read is used again for the next message, its own way for long streams.
 //! Both processes have a runtime of one thread, as each has one processor. They wake each other through an
 //! eventfd, the mode that shmipc recommends for small messages.
 
@@ -27,6 +28,9 @@ use crate::rows::runtime;
 
 /// Sizes of slices for messages below the longest.
 const SLICES: [u32; 3] = [8 << 10, 128 << 10, 1 << 20];
+
+/// The smallest slice.
+const LEAST: u32 = 4 << 10;
 
 /// How much of the memory each of these sizes has, in percent. The rest is for the longest messages.
 const SHARE: u32 = 10;
@@ -74,7 +78,7 @@ fn at(directory: &Path, max_size: usize) -> anyhow::Result<(Config, SocketAddr)>
     let file = |name: &str| directory.join(name).display().to_string();
     let config = Config {
         buffer_slice_sizes: slices(max_size),
-        share_memory_buffer_cap: (8 * max_size).max(32 << 20),
+        share_memory_buffer_cap: (8 * max_size).max(1 << 20),
         // Names only: the memory is anonymous.
         share_memory_path_prefix: file("buffer"),
         queue_path: file("queue"),
@@ -89,7 +93,7 @@ fn slices(max_size: u32) -> Vec<SizePercentPair> {
     let smaller = SLICES.into_iter().filter(|&size| size < max_size);
     let mut slices: Vec<_> = smaller.map(|size| SizePercentPair { size, percent: SHARE }).collect();
     let percent = 100 - SHARE * slices.len() as u32;
-    slices.push(SizePercentPair { size: max_size, percent });
+    slices.push(SizePercentPair { size: max_size.max(LEAST), percent });
     slices
 }
 
@@ -166,7 +170,7 @@ mod tests {
     #[test]
     fn the_longest_message_fits_and_all_memory_is_shared_out() {
         for (max_size, sizes) in [
-            (64, &[64][..]),
+            (64, &[4 << 10][..]),
             (8 << 10, &[8 << 10]),
             (64 << 10, &[8 << 10, 64 << 10]),
             (4 << 20, &[8 << 10, 128 << 10, 1 << 20, 4 << 20]),
