@@ -23,6 +23,7 @@ const UNSAFE_FILES: &[&str] = &[
     "crates/models/src/models/fill.rs",
     "crates/models/src/models/ring.rs",
     "crates/models/src/models/slab.rs",
+    "crates/rivals/src/rows/iceoryx2.rs",
     "examples/cache/src/compare/floor.rs",
     "src/client/calls.rs",
     "src/client/lead.rs",

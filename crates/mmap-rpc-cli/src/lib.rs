@@ -9,8 +9,8 @@
 //! compared take turns within seconds of each other ([`measure`]), with client and server on a processor
 //! each, because two processors of a virtual machine may be near or far from each other, and change.
 //!
-//! A program with rows of its own gives them to [`run`], together with those of [`transports::ALL`], and
-//! makes [`allocations::Counting`] its allocator:
+//! A program with rows of its own gives them to [`run`], together with those of [`transports::ALL`] and with
+//! what they amount to, and makes [`allocations::Counting`] its allocator:
 //!
 //! ```text
 //!  run            parses nothing, prints everything
@@ -42,20 +42,22 @@ use std::io::{self, Write};
 use anyhow::Context;
 
 use crate::args::{Args, Command};
+use crate::ratios::Ratio;
+use crate::row::Row;
 use crate::transports::Catalog;
 
-/// Does what the command line asks for, with these rows.
+/// Does what the command line asks for, with these rows; `ratios` says what they amount to.
 ///
 /// # Errors
 /// Those of [`modes::Bench`] and [`serving::serve`], and if the result cannot be printed.
-pub fn run(args: Args, catalog: Catalog) -> anyhow::Result<()> {
+pub fn run(args: Args, catalog: Catalog, ratios: fn(&[Row]) -> Vec<Ratio>) -> anyhow::Result<()> {
     match args.command {
-        Command::Bench(options) => bench(catalog, options),
+        Command::Bench(options) => bench(catalog, options, ratios),
         Command::Serve(options) => serving::serve(catalog, &options),
     }
 }
 
-fn bench(catalog: Catalog, options: args::Bench) -> anyhow::Result<()> {
+fn bench(catalog: Catalog, options: args::Bench, ratios: fn(&[Row]) -> Vec<Ratio>) -> anyhow::Result<()> {
     let (json, plot) = (options.json, options.plot.clone());
     let outcome = modes::Bench::new(catalog, options)?.run()?;
     if let Some(path) = plot {
@@ -67,7 +69,7 @@ fn bench(catalog: Catalog, options: args::Bench) -> anyhow::Result<()> {
         outcome.notes.iter().for_each(|note| eprintln!("note: {note}"));
         row::json_lines(&outcome.rows)?
     } else {
-        let ratios = ratios::ratios(&outcome.rows);
+        let ratios = ratios(&outcome.rows);
         format!("{}\n\n{}\n{}", machine::describe(), table::render(&outcome), ratios::render(&ratios))
     };
     io::stdout().write_all(text.as_bytes()).context("cannot print the result")

@@ -3,11 +3,12 @@
 use clap::Parser;
 use mmap_rpc_cli::allocations::Counting;
 use mmap_rpc_cli::args::Args;
+use mmap_rpc_cli::ratios::ratios;
 use mmap_rpc_cli::transports::ALL;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
 fn main() -> anyhow::Result<()> {
-    mmap_rpc_cli::run(Args::parse(), ALL)
+    mmap_rpc_cli::run(Args::parse(), ALL, ratios)
 }

@@ -83,11 +83,9 @@ impl Bench {
             let ping_pong = find(ALL, "ping-pong")?;
             self.line = Some((self.start(ping_pong, self.pin, SMALL)?, Cell::default()));
         }
+        self.note_who_is_left_out();
         let modes: Vec<Mode> = Mode::value_variants().to_vec();
-        let modes = modes.into_iter().filter(|mode| {
-            let wanted = &self.options.modes;
-            wanted.is_empty() || wanted.contains(mode)
-        });
+        let modes = modes.into_iter().filter(|mode| self.wants_mode(*mode));
         let mut modes: Vec<_> = modes.map(|mode| (mode, self.rows_of(mode))).collect();
         // First, because memory that other modes have given back would hide what connections take.
         modes.sort_by_key(|(mode, _)| *mode != Mode::Connections);
@@ -128,6 +126,22 @@ impl Bench {
 
     fn wants(&self, row: &str) -> bool {
         self.options.rows.is_empty() || self.options.rows.iter().any(|wanted| wanted == row)
+    }
+
+    fn wants_mode(&self, mode: Mode) -> bool {
+        self.options.modes.is_empty() || self.options.modes.contains(&mode)
+    }
+
+    /// Notes why rows take no part in modes, where both were asked for.
+    fn note_who_is_left_out(&mut self) {
+        let mut notes = Vec::new();
+        for row in self.catalog.iter().filter(|row| self.wants(row.name())) {
+            for mode in Mode::value_variants().iter().filter(|mode| self.wants_mode(**mode)) {
+                let why = row.left_out(*mode);
+                notes.extend(why.map(|why| format!("{}: without {}, {why}", mode.name(), row.name())));
+            }
+        }
+        self.notes.extend(notes);
     }
 
     /// The rows of a mode that were asked for and can run.
@@ -193,4 +207,61 @@ fn progress_bar(modes: usize) -> ProgressBar {
     let style = ProgressStyle::with_template("{msg:<12} {bar:40} {pos} of {len}  {elapsed}");
     let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(modes as u64).with_style(style)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Args, Command};
+    use crate::serving::Serving;
+    use crate::transports::{Echo, Place};
+
+    /// Takes part in one mode and says why not in another.
+    struct Restless;
+
+    impl Transport for Restless {
+        fn name(&self) -> &'static str {
+            "restless"
+        }
+
+        fn modes(&self) -> &'static [Mode] {
+            &[Mode::Latency]
+        }
+
+        fn left_out(&self, mode: Mode) -> Option<&'static str> {
+            (mode == Mode::Wake).then_some("which never sleeps")
+        }
+
+        fn serve(&self, _: &Serving) -> anyhow::Result<()> {
+            unreachable!("nothing is measured")
+        }
+
+        fn connect(&self, _: &Place) -> anyhow::Result<Box<dyn Echo>> {
+            unreachable!("nothing is measured")
+        }
+    }
+
+    /// The notes of a bench with such a row and the typed one.
+    fn notes(arguments: &[&str]) -> Vec<String> {
+        const CATALOG: Catalog = &[&Restless, &crate::transports::typed::Typed];
+        let arguments = ["mmap-rpc", "bench"].iter().chain(arguments);
+        let Command::Bench(options) = Args::try_parse_from(arguments).unwrap().command else {
+            unreachable!("bench was asked for")
+        };
+        let mut bench = Bench::new(CATALOG, options).unwrap();
+        bench.notes.clear();
+        bench.note_who_is_left_out();
+        bench.notes
+    }
+
+    #[test]
+    fn who_is_left_out_is_said_where_it_was_asked_for() {
+        let note = ["wake: without restless, which never sleeps"];
+        assert_eq!(notes(&[]), note);
+        assert_eq!(notes(&["--modes", "latency,wake", "--rows", "restless"]), note);
+        assert!(notes(&["--modes", "latency,one-core"]).is_empty());
+        assert!(notes(&["--rows", "typed"]).is_empty());
+    }
 }

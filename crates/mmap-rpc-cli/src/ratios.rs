@@ -18,7 +18,7 @@ pub struct Ratio {
     pub met: bool,
 }
 
-/// All numbers whose rows are there.
+/// All numbers of this crate's rows, as far as they are there.
 pub fn ratios(rows: &[Row]) -> Vec<Ratio> {
     let found = Rows(rows);
     let mut ratios = Vec::new();
@@ -54,20 +54,29 @@ pub fn render(ratios: &[Ratio]) -> String {
 }
 
 /// A ratio that should be at most so much.
-fn at_most(what: impl Into<String>, value: f64, most: f64) -> Ratio {
+pub fn at_most(what: impl Into<String>, value: f64, most: f64) -> Ratio {
     let (value_text, target) = (units::plain(value), format!("at most {most}"));
     Ratio { what: what.into(), value: value_text, target, met: value <= most }
 }
 
-struct Rows<'a>(&'a [Row]);
+/// A ratio that should be at least so much.
+pub fn at_least(what: impl Into<String>, value: f64, least: f64) -> Ratio {
+    let (value_text, target) = (units::plain(value), format!("at least {least}"));
+    Ratio { what: what.into(), value: value_text, target, met: value >= least }
+}
+
+/// Rows that are compared.
+#[derive(Debug, Clone, Copy)]
+pub struct Rows<'a>(pub &'a [Row]);
 
 impl<'a> Rows<'a> {
-    fn find(&self, row: &str, mode: Mode, size: usize) -> Option<&'a Row> {
+    /// The row of that name, mode and size.
+    pub fn find(&self, row: &str, mode: Mode, size: usize) -> Option<&'a Row> {
         self.0.iter().find(|r| r.row == row && r.mode == mode && r.size == Some(size))
     }
 
-    /// How many times as long one row takes as another.
-    fn over(&self, [ours, theirs]: [&str; 2], mode: Mode, size: usize) -> Option<f64> {
+    /// How many times as long one row takes as another, if both are there.
+    pub fn over(&self, [ours, theirs]: [&str; 2], mode: Mode, size: usize) -> Option<f64> {
         ratio(&self.find(ours, mode, size)?.rounds(), &self.find(theirs, mode, size)?.rounds())
     }
 
@@ -246,6 +255,14 @@ mod tests {
         let found = ratios(&[connections(1, 100, None), connections(1000, 200, Some(100 << 10))]);
         assert_eq!(found.iter().map(|ratio| ratio.value.as_str()).collect::<Vec<_>>(), ["2.00", "100 KiB"]);
         assert_eq!(found.iter().map(|ratio| ratio.met).collect::<Vec<_>>(), [false, true]);
+    }
+
+    #[test]
+    fn a_bound_is_met_where_it_is_touched() {
+        let ratio = at_least("a", 2.0, 2.0);
+        assert_eq!((ratio.value.as_str(), ratio.target.as_str(), ratio.met), ("2.00", "at least 2", true));
+        assert!(!at_least("a", 1.99, 2.0).met);
+        assert!(at_most("a", 2.0, 2.0).met && !at_most("a", 2.01, 2.0).met);
     }
 
     #[test]

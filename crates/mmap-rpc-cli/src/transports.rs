@@ -67,6 +67,12 @@ pub trait Transport: Sync {
         false
     }
 
+    /// Why it takes no part in a mode in which readers would look for it.
+    fn left_out(&self, mode: Mode) -> Option<&'static str> {
+        let _ = mode;
+        None
+    }
+
     /// Whether there is a server process.
     fn has_server(&self) -> bool {
         true

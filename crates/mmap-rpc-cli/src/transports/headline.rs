@@ -28,7 +28,8 @@ pub const TEXT: usize = VALUE.div_ceil(3) * 4;
 
 const SET: &str = "/bench.Store/Set";
 const GET: &str = "/bench.Store/Get";
-const KEY: &str = "headline";
+/// Where the values are stored.
+pub const KEY: &str = "headline";
 
 /// Stores a value.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -117,17 +118,17 @@ impl Transport for Headline {
     fn connect(&self, place: &Place) -> anyhow::Result<Box<dyn Echo>> {
         let channel = channel(place)?;
         let methods = [SET, GET].map(|name| channel.method(name));
-        let sets = texts().map(|value| Lent(Arc::new(SetRequest { key: KEY.into(), value })));
-        Ok(Box::new(Client { channel, methods, sets }))
+        Ok(Box::new(Client { channel, methods, sets: sets() }))
     }
 }
 
 /// The values, ready to be sent.
-#[derive(Default)]
-struct Store(Mutex<HashMap<String, Lent<GetReply>>>);
+#[derive(Debug, Default)]
+pub struct Store(Mutex<HashMap<String, Lent<GetReply>>>);
 
 impl Store {
-    fn set(&self, request: SetRequest) -> SetReply {
+    /// Stores a value.
+    pub fn set(&self, request: SetRequest) -> SetReply {
         let reply = Lent(Arc::new(GetReply { value: request.value }));
         let mut values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let old = values.insert(request.key, reply);
@@ -135,9 +136,10 @@ impl Store {
         SetReply { stored: true }
     }
 
-    fn get(&self, key: &str) -> Result<Lent<GetReply>, Status> {
+    /// What was stored last.
+    pub fn get(&self, key: &str) -> Option<Lent<GetReply>> {
         let values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        values.get(key).cloned().ok_or_else(|| Status::not_found("no such key"))
+        values.get(key).cloned()
     }
 }
 
@@ -154,8 +156,10 @@ impl Service for Store {
         match method {
             0 => exchange
                 .unary(|request: Request<SetRequest>| Ok(Response::new(self.set(request.into_inner())))),
-            1 => exchange
-                .unary(|request: Request<GetRequest>| self.get(&request.get_ref().key).map(Response::new)),
+            1 => exchange.unary(|request: Request<GetRequest>| {
+                let value = self.get(&request.get_ref().key);
+                value.map(Response::new).ok_or_else(|| Status::not_found("no such key"))
+            }),
             _ => exchange.unimplemented(),
         }
     }
@@ -164,7 +168,6 @@ impl Service for Store {
 struct Client {
     channel: Channel,
     methods: [Method; 2],
-    /// Two values that take turns, so that an old one cannot pass for a new one.
     sets: [Lent<SetRequest>; 2],
 }
 
@@ -173,11 +176,9 @@ impl Echo for Client {
         let [set, get] = &self.methods;
         let sent = &self.sets[number as usize % 2];
         let stored = self.channel.unary::<_, SetReply>(set, sent.clone().into()).wait()?;
-        ensure!(stored.get_ref().stored, "the value was not stored");
         let request = GetRequest { key: KEY.into() };
         let reply = self.channel.unary::<_, GetReply>(get, request.into()).wait()?;
-        ensure!(reply.get_ref().value == sent.0.value, "the value that came back is another one");
-        Ok(())
+        check(&sent.0, stored.get_ref(), reply.get_ref())
     }
 }
 
@@ -231,6 +232,21 @@ impl Echo for Copier {
         ensure!(std::str::from_utf8(black_box(value))? == text, "a copy differs");
         Ok(())
     }
+}
+
+/// Two requests that take turns, so that an old value cannot pass for a new one.
+pub fn sets() -> [Lent<SetRequest>; 2] {
+    texts().map(|value| Lent(Arc::new(SetRequest { key: KEY.into(), value })))
+}
+
+/// Whether the value was stored and came back.
+///
+/// # Errors
+/// If not.
+pub fn check(sent: &SetRequest, stored: &SetReply, got: &GetReply) -> anyhow::Result<()> {
+    ensure!(stored.stored, "the value was not stored");
+    ensure!(got.value == sent.value, "the value that came back is another one");
+    Ok(())
 }
 
 /// Two random values as text.

@@ -73,7 +73,7 @@ thread_local! {
 }
 
 /// The server's half of the work.
-pub(super) fn answer(request: &[u8]) -> Bytes {
+pub fn answer(request: &[u8]) -> Bytes {
     let seed = work::reply_seed(work::sum(request));
     REPLY.with_borrow_mut(|reply| reply.filled(request.len(), |bytes| work::fill(bytes, seed)))
 }
