@@ -85,7 +85,10 @@ impl Watch<'_> {
     /// Whether anything has come.
     #[inline(always)]
     pub(crate) fn is_there(&self) -> bool {
-        self.next.is_there() || self.arrivals.is_some_and(|arrivals| arrivals.has_more(self.link))
+        match self.arrivals {
+            None => self.next.is_there(),
+            Some(arrivals) => !arrivals.is_full() && self.next.is_there() || arrivals.has_more(self.link),
+        }
     }
 }
 

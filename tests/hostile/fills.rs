@@ -1,6 +1,9 @@
 //! Messages that are read while they are written, from a writer that does not keep to it.
 
+use std::time::Duration;
+
 use mmap_rpc::internals::peer::{Peer, RawEntry, Word};
+use testkit::proc;
 
 use crate::attacks::attack;
 use crate::watch::{ECHO, HOLD, Site, alone, holdings, nothing_left_since, pool};
@@ -88,6 +91,16 @@ fn messages_that_never_come_hold_up_their_own_connection_alone() {
         site.honest_client_is_served();
     }
     assert!(peer.pop().is_none(), "as many are followed as may be: the rest waits");
+    // Nor does what waits in the ring keep the server awake, once it looks at this connection alone: it could
+    // only look again and again.
+    std::thread::sleep(Duration::from_millis(20));
+    // On another processor, so that the server spins.
+    peer.set(Word::Cpu, u64::from(u32::MAX));
+    peer.ring();
+    let (ticks, length) = (proc::cpu_ticks(std::process::id()), Duration::from_millis(500));
+    std::thread::sleep(length);
+    let used = proc::cpu_ticks(std::process::id()) - ticks;
+    assert!(used <= 10, "{used} ticks of processor time in {length:?}");
     peer.set(Word::Level(1), 1000);
     peer.ring();
     let mut ids = [answered(&mut peer), answered(&mut peer)];
