@@ -14,6 +14,7 @@ type Bytes = [u8; HEADER_BYTES];
 
 const PAGE: u128 = 4096;
 const HANDLE_WORDS: u128 = 128;
+const FILLS: u128 = 8;
 const MAX_HANDLES: u32 = 128 * 64;
 const CLASSES_AT: usize = 80;
 const CLASS_BYTES: usize = 32;
@@ -121,7 +122,7 @@ fn read(bytes: &Bytes, actual_len: u64) -> Option<Vec<(u128, u128)>> {
     let mut sections = vec![
         (0, PAGE, 1),
         (number(32, 8), capacity * 128, 64),
-        (number(40, 8), 5 * 128, 128),
+        (number(40, 8), (5 + FILLS) * 128, 128),
         (number(48, 8), HANDLE_WORDS * 8, 64),
         (number(56, 8), HANDLE_WORDS * 64, 64),
     ];

@@ -1,6 +1,8 @@
 //! A ring on the heap, with inline messages in and out.
 
-use crate::ring::{Body, Consumer, Entry, HeapRing, Kicker, Producer, Record, ReserveError, Sleeper};
+use crate::ring::{
+    Body, Consumer, Descriptor, Entry, HeapRing, Kicker, Producer, Record, ReserveError, Sleeper,
+};
 use crate::sync::AtomicU32;
 
 pub use crate::error::Violation;
@@ -98,9 +100,11 @@ impl Default for Wake {
 /// The check that they did not pass.
 pub fn admit(head: [u32; 7], body: [u64; 12]) -> Result<u64, Violation> {
     let entry = Entry::admit(Record { head, body })?;
+    let in_slot = |slot: Descriptor| slot.offset ^ slot.length ^ u64::from(slot.handle);
     let length = match entry.body() {
         Body::Inline(message) => message.iter().map(|byte| u64::from(*byte)).sum(),
-        Body::Slot(slot) | Body::Fill(slot, _) => slot.offset ^ slot.length ^ u64::from(slot.handle),
+        Body::Slot(slot) => in_slot(slot),
+        Body::Fill(slot, fill) => in_slot(slot) ^ fill.line ^ fill.start,
     };
     Ok(length ^ u64::from(entry.deadline_us()) ^ u64::from(entry.released().unwrap_or(0)))
 }
