@@ -65,11 +65,8 @@ impl<'a, Req: Message, Resp: Message + Default> Call<'a, Req, Resp> {
             let mut entry = head.inline();
             encode_inline(&mut entry, message, len)?;
             unsent.once_there_is_space(|| core.link.push(&entry, None))?;
-        } else if let Some(mut filled) =
-            unsent.once_there_is_space(|| Filled::begin(&core.link, head, len))?
-        {
-            filled.write(message)?;
-            filled.finish();
+        } else if let Some(filled) = unsent.once_there_is_space(|| Filled::begin(&core.link, head, len))? {
+            filled.send(message, || {})?;
         } else {
             let mut prepared = unsent.once_there_is_space(|| prepare(&core.link, head, message, len))?;
             unsent.once_there_is_space(|| prepared.send(&core.link))?;

@@ -20,8 +20,8 @@ const FILL_FROM: usize = 32 << 10;
 /// is behind by one such piece at the end, and each piece costs the way of a cache line.
 const PIECE: RangeInclusive<usize> = 8 << 10..=64 << 10;
 
-/// A message that is written where its reader already follows. Dropped before it is
-/// [`finish`](Self::finish)ed, it is given up: the peer forgets it.
+/// A message that is written where its reader already follows. Dropped before it is sent, it is given up: the
+/// peer forgets it.
 pub(crate) struct Filled<'a> {
     link: &'a Link,
     /// Line and slot; `None` once the peer has them.
@@ -52,24 +52,23 @@ impl<'a> Filled<'a> {
         Ok(Some(Self { link, held: Some((fill, slot)), len }))
     }
 
-    /// Encodes the message, all of it.
+    /// Encodes the message, all of it, and hands it over. `when_written` is called before the peer can have
+    /// seen the end of it.
     ///
     /// # Errors
-    /// `Internal` if it is not as long as it said.
-    pub(crate) fn write<M: Message>(&mut self, message: &M) -> Result<(), Status> {
-        let (fill, slot) = self.held.as_mut().expect("held until it is finished");
+    /// `Internal` if it is not as long as it said: it is given up then, as after a panic on the way.
+    pub(crate) fn send<M: Message>(mut self, message: &M, when_written: impl FnOnce()) -> Result<(), Status> {
+        let (fill, slot) = self.held.as_mut().expect("held until it is sent");
         let piece = (self.len / 16).clamp(*PIECE.start(), *PIECE.end());
         encode_in_pieces(message, slot.bytes_mut(self.len), piece, |written| {
             fill.raise(written as u64);
             self.link.kick();
-        })
-    }
-
-    /// Hands the message over. After [`write`](Self::write) has written it.
-    pub(crate) fn finish(mut self) {
-        let (fill, slot) = self.held.take().expect("finished once");
+        })?;
+        when_written();
+        let (fill, slot) = self.held.take().expect("held until it is sent");
         fill.finish(&self.link.own.slab, slot.into_claim().handle);
         self.link.kick();
+        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@
 use crate::connection::link::{Link, thread_ordinal, too_large};
 use crate::connection::outbox::Outgoing;
 use crate::connection::post::encode;
-use crate::connection::region::{NewSegment, NoGrowth, Run};
+use crate::connection::region::{NewSegment, NoGrowth, Reserved, Run};
 use crate::connection::send::SendFailure;
 use crate::os::create_sealed;
 use crate::rpc::Status;
@@ -16,28 +16,15 @@ impl Link {
     /// Adds a segment for messages of `len` bytes. `Wait` means that others must give something back first.
     #[cold]
     pub(super) fn grow(&self, len: u64) -> Result<(), SendFailure> {
-        let growth = self.own.lock_growth();
+        let Some(run) = Run::for_message(len, self.own_cap()) else {
+            return Err(SendFailure::Failed(too_large(len, self.limits().max_message_size)));
+        };
+        let mut growth = self.own.lock_growth();
         // While we waited for the lock another thread may have grown the region for the same reason.
         if let Some(claim) = self.own.slab.claim(self.slab_view(), len, thread_ordinal()) {
             self.own.slab.abort(self.slab_view(), claim.handle);
             return Ok(());
         }
-        drop(growth);
-        self.add_segment(len)
-    }
-
-    /// Adds a segment for messages of `len` bytes although there are slots, so that there are more. If that
-    /// cannot be, the slots that there are have to do.
-    #[cold]
-    pub(super) fn widen(&self, len: u64) {
-        let _ = self.add_segment(len);
-    }
-
-    fn add_segment(&self, len: u64) -> Result<(), SendFailure> {
-        let Some(run) = Run::for_message(len, self.own_cap()) else {
-            return Err(SendFailure::Failed(too_large(len, self.limits().max_message_size)));
-        };
-        let mut growth = self.own.lock_growth();
         let mut reserved = self.own.reserve(&mut growth, run, self.own_cap());
         if let Err(NoGrowth::AtCap | NoGrowth::NoHandles) = reserved {
             drop(growth);
@@ -46,17 +33,36 @@ impl Link {
             reserved = self.own.reserve(&mut growth, run, self.own_cap());
         }
         drop(growth);
-        let reserved = match reserved {
-            Ok(reserved) => reserved,
-            Err(NoGrowth::AtCap | NoGrowth::NoHandles | NoGrowth::Opening) => return Err(SendFailure::Wait),
+        match reserved {
+            Ok(reserved) => self.add_segment(reserved),
+            Err(NoGrowth::AtCap | NoGrowth::NoHandles | NoGrowth::Opening) => Err(SendFailure::Wait),
             Err(NoGrowth::TooLarge { needed }) => {
-                return Err(SendFailure::Failed(Status::resource_exhausted(format!(
+                Err(SendFailure::Failed(Status::resource_exhausted(format!(
                     "a message of {len} bytes needs a region of {needed} bytes, the cap is {}; raise \
                      max_region_bytes on both sides",
                     self.own_cap()
-                ))));
+                ))))
             }
+        }
+    }
+
+    /// Adds a segment for messages of `len` bytes although there are slots, so that there are more. Where the
+    /// cap leaves no room for it the few that there are have to do: nobody else's are dropped for them.
+    #[cold]
+    pub(super) fn widen(&self, len: u64) {
+        let Some(run) = Run::for_message(len, self.own_cap()) else {
+            return;
         };
+        let reserved = self.own.reserve(&mut self.own.lock_growth(), run, self.own_cap());
+        if let Ok(reserved) = reserved {
+            // The claim that follows meets what went wrong, if it matters to it.
+            let _ = self.add_segment(reserved);
+        }
+    }
+
+    /// Makes a reserved segment, and announces it.
+    fn add_segment(&self, reserved: Reserved) -> Result<(), SendFailure> {
+        let run = reserved.run;
         // No lock is held here: a large segment takes milliseconds.
         let (fd, mapping) = create_sealed("mmap-rpc-segment", run.bytes()).map_err(|error| {
             self.own.lock_growth().cancel(&reserved);

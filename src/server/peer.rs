@@ -80,14 +80,11 @@ impl Peer {
     }
 
     /// Answers with a message that the client reads while it is written.
-    fn fill<M: Message>(&self, answer: Answer, mut filled: Filled<'_>, message: &M) {
-        if let Err(status) = filled.write(message) {
+    fn fill<M: Message>(&self, answer: Answer, filled: Filled<'_>, message: &M) {
+        if let Err(status) = filled.send(message, || self.calls.end(answer.call_id)) {
             // The client forgets what it has of the message, before or after it sees the failure.
-            drop(filled);
-            return self.fail(answer, &status);
+            self.fail(answer, &status);
         }
-        self.calls.end(answer.call_id);
-        filled.finish();
     }
 
     /// Answers with bytes.
