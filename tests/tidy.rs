@@ -43,6 +43,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/os/memfd.rs",
     "src/raw/payload.rs",
     "src/ring/entry.rs",
+    "src/ring/record.rs",
     "src/rpc/pool.rs",
     "src/rpc/private.rs",
 ];

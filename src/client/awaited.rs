@@ -1,6 +1,6 @@
 //! What a leader drives the channel for: its own reply, space, or nothing of its own.
 
-use crate::client::calls::{CallTable, Taken, Ticket};
+use crate::client::calls::{CallTable, Cell, Taken, Ticket};
 use crate::error::Violation;
 
 /// The cell of a leader that waits for no reply.
@@ -16,60 +16,69 @@ pub(super) trait Awaited {
         NO_CELL
     }
 
-    /// Offers a short reply where it was received. True if it is the awaited one, which is read then and
-    /// there and spares its cell.
-    fn offer(&mut self, _call_id: u32, _code: u32, _payload: &[u8]) -> Result<bool, Violation> {
+    /// Offers a short reply where it was received. True if it is the awaited one, and the caller reads it
+    /// there: it does not pass through its cell.
+    fn offer(&mut self, _call_id: u32, _code: u32) -> Result<bool, Violation> {
         Ok(false)
     }
 }
 
 /// The reply to a call of the caller's own.
-pub(super) struct OwnReply<'a, F> {
+pub(super) struct OwnReply<'a> {
     calls: &'a CallTable,
     ticket: Ticket,
-    read: F,
-    /// The reply was read where it came, and its cell is to be freed.
-    answered: Option<Taken<'a>>,
+    cell: &'a Cell,
+    /// Whether the caller can read a reply where it was received.
+    in_hand: bool,
+    /// The reply was received so, with this status code; the cell is to be freed.
+    answered: Option<(u32, Taken<'a>)>,
 }
 
-impl<'a, F: FnMut(u32, &[u8])> OwnReply<'a, F> {
-    /// `read` is called with status code and payload if the reply need not go through its cell.
-    pub(super) fn new(calls: &'a CallTable, ticket: Ticket, read: F) -> Self {
-        Self { calls, ticket, read, answered: None }
+impl<'a> OwnReply<'a> {
+    /// One that is read where it was received, if it can be: whoever leads must look, before it gives up the
+    /// lead, whether it [was](Self::into_answered).
+    pub(super) fn in_hand(calls: &'a CallTable, ticket: Ticket) -> Self {
+        Self { calls, ticket, cell: calls.cell_of(ticket), in_hand: true, answered: None }
     }
 
-    /// Whether `read` has been called; else the reply, if there is one, lies in its cell.
-    pub(super) fn was_read(&self) -> bool {
-        self.answered.is_some()
+    /// One that is taken from its cell.
+    pub(super) fn in_cell(calls: &'a CallTable, ticket: Ticket) -> Self {
+        Self { in_hand: false, ..Self::in_hand(calls, ticket) }
+    }
+
+    /// Status code and cell of a reply that lies where it was received; else, if there is one, it lies in the
+    /// cell.
+    #[inline(always)]
+    pub(super) fn into_answered(self) -> Option<(u32, Taken<'a>)> {
+        self.answered
     }
 }
 
-impl<F: FnMut(u32, &[u8])> Awaited for OwnReply<'_, F> {
-    #[inline]
+impl Awaited for OwnReply<'_> {
+    #[inline(always)]
     fn has_come(&mut self) -> bool {
-        self.calls.is_done(self.ticket)
+        self.cell.is_done()
     }
 
+    #[inline(always)]
     fn cell(&self) -> usize {
         self.ticket.index()
     }
 
-    #[inline]
-    fn offer(&mut self, call_id: u32, code: u32, payload: &[u8]) -> Result<bool, Violation> {
-        if call_id != self.ticket.call_id {
+    #[inline(always)]
+    fn offer(&mut self, call_id: u32, code: u32) -> Result<bool, Violation> {
+        if !self.in_hand || call_id != self.ticket.call_id {
             return Ok(false);
         }
-        // Before the payload is read: decoding may panic, and leaves no cell behind.
-        self.answered = Some(self.calls.answered(self.ticket)?);
-        (self.read)(code, payload);
+        self.answered = Some((code, self.calls.answered(self.ticket, self.cell)?));
         Ok(true)
     }
 }
 
 /// Space for what could not be sent.
-pub(super) struct Space<F>(pub(super) F);
+pub(super) struct Space<'a>(pub(super) &'a mut dyn FnMut() -> bool);
 
-impl<F: FnMut() -> bool> Awaited for Space<F> {
+impl Awaited for Space<'_> {
     fn has_come(&mut self) -> bool {
         (self.0)()
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
-use prost::Message;
+use prost::{DecodeError, Message};
 
 use crate::client::calls::Ticket;
 use crate::client::core::Core;
@@ -105,10 +105,7 @@ impl<Resp: Message + Default> Pending<'_, Resp> {
     /// As [`Call::wait`].
     #[inline]
     pub fn wait(self) -> Result<Response<Resp>, Status> {
-        self.call.wait(|payload| {
-            let decoded = payload.decode().map(Response::new);
-            decoded.map_err(|error| Status::internal(format!("the reply does not decode: {error}")))
-        })
+        self.call.wait(|payload| payload.decode().map(Response::new).map_err(|error| undecodable(&error)))
     }
 }
 
@@ -137,9 +134,19 @@ impl<'a> InFlight<'a> {
         let ticket = self.ticket.take().expect("taken here alone");
         self.core.wait(ticket, self.deadline, |code, payload| match code {
             0 => read(payload),
-            code => Err(Status::decode_payload(code, &payload.into_vec())),
-        })?
+            code => Err(failure(code, payload)),
+        })
     }
+}
+
+#[cold]
+fn undecodable(error: &DecodeError) -> Status {
+    Status::internal(format!("the reply does not decode: {error}"))
+}
+
+#[cold]
+fn failure(code: u32, payload: Arrived<'_>) -> Status {
+    Status::decode_payload(code, &payload.into_vec())
 }
 
 impl Drop for InFlight<'_> {

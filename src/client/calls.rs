@@ -26,7 +26,7 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::OnceLock;
 
-use crate::connection::{Received, call_index};
+use crate::connection::{Kept, call_index};
 use crate::error::Violation;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, UnsafeCell, spin_loop};
 
@@ -41,12 +41,12 @@ const PHASE: u32 = 0xffff;
 pub(crate) struct Reply {
     /// Status code as the peer wrote it.
     pub(crate) code: u32,
-    pub(crate) payload: Received,
+    pub(crate) payload: Kept,
 }
 
 impl Reply {
     fn empty() -> Self {
-        Self { code: 0, payload: Received::empty() }
+        Self { code: 0, payload: Kept::empty() }
     }
 }
 
@@ -60,9 +60,9 @@ pub(crate) struct CallTable {
     capacity: usize,
 }
 
-/// Padded so that two callers' cells share no cache line.
+/// Where a call's reply is put. Padded so that two callers' cells share no cache line.
 #[repr(align(64))]
-struct Cell {
+pub(crate) struct Cell {
     /// Phase in the low half, generation in the high one. Written by the caller and the leader, see above.
     state: AtomicU32,
     /// Written by the leader before DONE, used by the caller after it; its payload is empty at all
@@ -73,6 +73,15 @@ struct Cell {
 // SAFETY: `reply` is touched by the leader while the phase is BUSY and by the caller after DONE; the phase's
 // Release and Acquire order the two.
 unsafe impl Sync for CallTable {}
+
+impl Cell {
+    /// Whether the reply is there.
+    #[inline(always)]
+    pub(crate) fn is_done(&self) -> bool {
+        // Relaxed: `take` synchronises.
+        self.state.load(Ordering::Relaxed) & PHASE == DONE
+    }
+}
 
 /// A call in flight: the right to its cell. Must be taken or abandoned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,6 +140,12 @@ impl CallTable {
         self.blocks.get(index / 64)?.get()?.get(index % 64)
     }
 
+    /// The cell of a call.
+    #[inline]
+    pub(crate) fn cell_of(&self, ticket: Ticket) -> &Cell {
+        self.cell(ticket.index())
+    }
+
     /// A cell that has been claimed.
     #[inline]
     fn cell(&self, index: usize) -> &Cell {
@@ -141,18 +156,16 @@ impl CallTable {
         self.capacity
     }
 
-    /// Takes a free cell; `hint` spreads threads over the words. `None` when every cell is in flight.
+    /// Takes a free cell. `None` when every cell is in flight.
     #[inline]
-    pub(crate) fn claim(&self, hint: usize) -> Option<Ticket> {
-        let words = self.free.len();
-        for offset in 0..words {
-            let word = (hint + offset) % words;
+    pub(crate) fn claim(&self) -> Option<Ticket> {
+        for (word, bits) in self.free.iter().enumerate() {
             // Relaxed: only a guess at which bit to try.
-            let mut seen = self.free[word].load(Ordering::Relaxed);
+            let mut seen = bits.load(Ordering::Relaxed);
             while seen != 0 {
                 let bit = seen.trailing_zeros();
                 // Acquire pairs with the Release in `free`: the last holder is done with the cell.
-                let before = self.free[word].fetch_and(!(1 << bit), Ordering::Acquire);
+                let before = bits.fetch_and(!(1 << bit), Ordering::Acquire);
                 if before & (1 << bit) != 0 {
                     return Some(self.begin(word * 64 + bit as usize));
                 }
@@ -173,8 +186,9 @@ impl CallTable {
         Ticket { call_id: generation | index as u32 }
     }
 
-    fn free(&self, index: usize) {
-        let state = &self.cell(index).state;
+    #[inline]
+    fn free(&self, cell: &Cell, index: usize) {
+        let state = &cell.state;
         // Relaxed: the bit's Release publishes it.
         state.store(state.load(Ordering::Relaxed) & !PHASE | FREE, Ordering::Relaxed);
         // Release pairs with the Acquire in `claim`.
@@ -207,21 +221,21 @@ impl CallTable {
             return Ok(Delivered::To(index));
         }
         if own(ABANDONED) {
-            self.free(index);
+            self.free(cell, index);
             return Ok(Delivered::ToNobody);
         }
         Err(unknown())
     }
 
-    /// Marks a call whose reply its own caller has in hand, being the leader: nobody else can change the
-    /// cell. It is free when the result is dropped, for which the caller waits until it has left the lead:
-    /// the lead knows it by the number of this cell.
+    /// Marks a call whose reply its own caller has in hand, being the leader: nobody else can change `cell`,
+    /// the call's. It is free when the result is dropped, for which the caller waits until it has left the
+    /// lead: the lead knows it by the number of this cell.
     ///
     /// # Errors
     /// If the call has its reply already.
     #[inline]
-    pub(crate) fn answered(&self, ticket: Ticket) -> Result<Taken<'_>, Violation> {
-        let state = &self.cell(ticket.index()).state;
+    pub(crate) fn answered<'a>(&'a self, ticket: Ticket, cell: &'a Cell) -> Result<Taken<'a>, Violation> {
+        let state = &cell.state;
         // Relaxed: the caller put it to PENDING, and if another leader has been here since, taking the lead
         // after it has acquired that.
         let seen = state.load(Ordering::Relaxed);
@@ -230,14 +244,7 @@ impl CallTable {
         }
         // Relaxed: read by this thread, and by leaders after it, who acquire it with the lead.
         state.store(seen & !PHASE | DONE, Ordering::Relaxed);
-        Ok(Taken { table: self, index: ticket.index() })
-    }
-
-    /// Whether the reply is there.
-    #[inline]
-    pub(crate) fn is_done(&self, ticket: Ticket) -> bool {
-        // Relaxed: `take` synchronises.
-        self.cell(ticket.index()).state.load(Ordering::Relaxed) & PHASE == DONE
+        Ok(Taken { table: self, cell, index: ticket.index() })
     }
 
     /// The reply, if it is there, where it lies; the ticket is then used up.
@@ -248,7 +255,7 @@ impl CallTable {
         if cell.state.load(Ordering::Acquire) & PHASE != DONE {
             return None;
         }
-        Some(Taken { table: self, index: ticket.index() })
+        Some(Taken { table: self, cell, index: ticket.index() })
     }
 
     /// Gives up a call that was sent. True if its reply is still to come: the peer is to be told. The cell
@@ -264,7 +271,7 @@ impl CallTable {
     /// Gives up a call that was never sent. The ticket is used up.
     pub(crate) fn cancel_unsent(&self, ticket: Ticket) {
         if self.leave(ticket, FREE) {
-            self.free(ticket.index());
+            self.free(self.cell(ticket.index()), ticket.index());
         } else {
             // A lying peer has answered what it never saw.
             self.drop_reply(ticket);
@@ -282,7 +289,7 @@ impl CallTable {
 
     /// Waits for the few instructions that the leader takes from BUSY to DONE, and drops what it delivered.
     fn drop_reply(&self, ticket: Ticket) {
-        while !self.is_done(ticket) {
+        while !self.cell_of(ticket).is_done() {
             spin_loop();
         }
         drop(self.take(ticket));
@@ -292,6 +299,7 @@ impl CallTable {
 /// A reply that was taken and still lies in its cell, which is freed with it.
 pub(crate) struct Taken<'a> {
     table: &'a CallTable,
+    cell: &'a Cell,
     index: usize,
 }
 
@@ -302,7 +310,7 @@ impl Deref for Taken<'_> {
     fn deref(&self) -> &Reply {
         // SAFETY: the phase was DONE: the leader is through with the cell, and only the ticket's holder, who
         // has become this, touches it until it is free. Nobody holds a `&mut` while this is borrowed.
-        self.table.cell(self.index).reply.with(|reply| unsafe { &*reply })
+        self.cell.reply.with(|reply| unsafe { &*reply })
     }
 }
 
@@ -310,7 +318,7 @@ impl DerefMut for Taken<'_> {
     #[inline]
     fn deref_mut(&mut self) -> &mut Reply {
         // SAFETY: as above; this is borrowed mutably, so nobody holds another reference.
-        self.table.cell(self.index).reply.with_mut(|reply| unsafe { &mut *reply })
+        self.cell.reply.with_mut(|reply| unsafe { &mut *reply })
     }
 }
 
@@ -318,7 +326,7 @@ impl Drop for Taken<'_> {
     #[inline]
     fn drop(&mut self) {
         self.payload.clear();
-        self.table.free(self.index);
+        self.table.free(self.cell, self.index);
     }
 }
 

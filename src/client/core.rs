@@ -67,8 +67,7 @@ impl Core {
     pub(super) fn begin(&self, method: Method, deadline: Option<Instant>) -> Result<Unsent<'_>, Status> {
         self.check_open()?;
         method.check(self.id)?;
-        // The index of the thread's own word: see `CallTable::claim`.
-        let ticket = match self.calls.claim(0) {
+        let ticket = match self.calls.claim() {
             Some(ticket) => ticket,
             None => self.claim_after_reaping()?,
         };
@@ -82,7 +81,7 @@ impl Core {
         let mut ticket = None;
         if let Some(mut leader) = self.lead.try_lead_directly() {
             leader.reap(self, || {
-                ticket = self.calls.claim(0);
+                ticket = self.calls.claim();
                 ticket.is_some()
             });
         }
@@ -122,17 +121,39 @@ impl Core {
         &self,
         ticket: Ticket,
         deadline: Option<Instant>,
-        read: impl Fn(u32, Arrived<'_>) -> R,
+        read: impl Fn(u32, Arrived<'_>) -> Result<R, Status>,
     ) -> Result<R, Status> {
-        let mut result = None;
-        let take = |code, payload: &[u8]| result = Some(read(code, Arrived::Inline(payload)));
-        let mut own = OwnReply::new(&self.calls, ticket, take);
-        let stop = self.run_until(ticket.index(), deadline, &mut own);
-        if own.was_read() {
-            return Ok(result.expect("was read"));
-        }
+        let stop = match self.lead.try_lead_directly() {
+            Some(mut leader) => {
+                let mut own = OwnReply::in_hand(&self.calls, ticket);
+                let stop = leader.drive(self, deadline, &mut own);
+                if let Some((code, cell)) = own.into_answered() {
+                    let result = read(code, Arrived { inline: leader.received(), outside: &mut None });
+                    // The lead first: who comes next needs it more than a cell.
+                    drop(leader);
+                    drop(cell);
+                    return result;
+                }
+                stop
+            }
+            None => self.run_among_others(ticket.index(), deadline, &mut self.own_in_cell(ticket)),
+        };
+        self.collect(ticket, stop, read)
+    }
+
+    fn own_in_cell(&self, ticket: Ticket) -> OwnReply<'_> {
+        OwnReply::in_cell(&self.calls, ticket)
+    }
+
+    /// Takes what the waiting has brought out of the call's cell.
+    fn collect<R>(
+        &self,
+        ticket: Ticket,
+        stop: Stop,
+        read: impl Fn(u32, Arrived<'_>) -> Result<R, Status>,
+    ) -> Result<R, Status> {
         if let Some(mut reply) = self.calls.take(ticket) {
-            return Ok(read(reply.code, reply.payload.arrived()));
+            return read(reply.code, reply.payload.arrived());
         }
         self.give_up(ticket);
         match stop {
@@ -164,7 +185,7 @@ impl Core {
         // A leader that is parked has not heard of us: it must arm `want_space`.
         self.link.nudge();
         let mut outcome = None;
-        let mut space = Space(|| match attempt() {
+        let mut retry = || match attempt() {
             Err(SendFailure::Wait) => false,
             Err(SendFailure::Failed(status)) => {
                 outcome = Some(Err(status));
@@ -174,8 +195,8 @@ impl Core {
                 outcome = Some(Ok(value));
                 true
             }
-        });
-        let stop = self.run_until(ticket.index(), Some(until), &mut space);
+        };
+        let stop = self.run_until(ticket.index(), Some(until), &mut Space(&mut retry));
         match (outcome, stop) {
             (Some(outcome), _) => outcome,
             (None, Stop::Closed) => Err(self.link.closed_status()),
@@ -195,7 +216,7 @@ impl Core {
             Err(SendFailure::Failed(status)) => return Err(status),
             Err(SendFailure::Wait) => {
                 // Whoever waits needs a cell to be woken at.
-                let ticket = self.calls.claim(0).map_or_else(|| self.claim_after_reaping(), Ok)?;
+                let ticket = self.calls.claim().map_or_else(|| self.claim_after_reaping(), Ok)?;
                 Unsent { core: self, ticket, deadline: None }.once_there_is_space(claim)?
             }
         };
@@ -204,11 +225,16 @@ impl Core {
 
     /// Leads, or waits to be served or to lead, until what the caller awaits has come, the deadline passes,
     /// or the connection closes. `index` is the caller's cell.
-    fn run_until(&self, index: usize, deadline: Option<Instant>, awaited: &mut dyn Awaited) -> Stop {
+    fn run_until<A: Awaited>(&self, index: usize, deadline: Option<Instant>, awaited: &mut A) -> Stop {
         // The whole cost for a caller that is alone: it never registers.
-        if let Some(mut leader) = self.lead.try_lead_directly() {
-            return leader.drive(self, deadline, awaited);
+        match self.lead.try_lead_directly() {
+            Some(mut leader) => leader.drive(self, deadline, awaited),
+            None => self.run_among_others(index, deadline, awaited),
         }
+    }
+
+    /// [`run_until`](Self::run_until) for a caller that has found another one leading.
+    fn run_among_others<A: Awaited>(&self, index: usize, deadline: Option<Instant>, awaited: &mut A) -> Stop {
         for _ in 0..YIELDS {
             thread::yield_now();
             if awaited.has_come() {
@@ -245,53 +271,59 @@ impl Core {
 
     // ---- for the leader ------------------------------------------------------------------------------
 
-    /// Hands an event to whom it concerns; true if the leader awaited it.
-    #[inline]
-    pub(super) fn deliver(&self, event: Event<'_>, awaited: &mut dyn Awaited) -> Result<bool, Violation> {
+    /// Hands an event to whom it concerns. `in_hand` says that the leader will look at nothing further before
+    /// it has read a reply that it is handed so.
+    #[inline(always)]
+    pub(super) fn deliver<A: Awaited>(
+        &self,
+        event: Event<'_>,
+        awaited: &mut A,
+        in_hand: bool,
+    ) -> Result<Handed, Violation> {
         match event {
             Event::Reply { call_id, code, payload } => {
-                if let Arrived::Inline(bytes) = payload
-                    && awaited.offer(call_id, code, bytes)?
+                // With others waiting it goes on to look for theirs.
+                if in_hand
+                    && payload.outside.is_none()
+                    && !self.lead.has_waiters()
+                    && awaited.offer(call_id, code)?
                 {
-                    return Ok(true);
+                    return Ok(Handed::InHand);
                 }
                 self.deliver_to_cell(call_id, code, payload, awaited.cell())
             }
             Event::Goaway => {
                 self.draining.store(true, Ordering::Relaxed);
-                Ok(false)
+                Ok(Handed::ToOthers)
             }
             Event::Request { .. } | Event::Cancel { .. } => unreachable!("the session admits by role"),
         }
     }
 
-    /// Puts a reply into the cell of its call. `own` is the leader's, which needs no wake-up; true if that
-    /// was the one.
+    /// Puts a reply into the cell of its call. `own` is the leader's, which needs no wake-up.
     fn deliver_to_cell(
         &self,
         call_id: u32,
         code: u32,
         payload: Arrived<'_>,
         own: usize,
-    ) -> Result<bool, Violation> {
-        let index = call_index(call_id);
-        let payload = match payload {
-            Arrived::Outside(outside) if !self.takes_at_once(index, own) => {
-                // Before the cell is entered: a caller who leaves waits for whoever is in it.
-                Arrived::Outside(Outside::Private(outside.into_private()))
-            }
-            payload => payload,
-        };
+    ) -> Result<Handed, Violation> {
+        if !self.takes_at_once(call_index(call_id), own)
+            && let Some(outside) = payload.outside.take()
+        {
+            // Before the cell is entered: a caller who leaves waits for whoever is in it.
+            *payload.outside = Some(Outside::Private(outside.into_private()));
+        }
         let delivered = self.calls.deliver(call_id, |reply| {
             reply.code = code;
             reply.payload.receive(payload);
         })?;
         match delivered {
-            Delivered::To(index) if index == own => return Ok(true),
+            Delivered::To(index) if index == own => return Ok(Handed::InCell),
             Delivered::To(index) => self.lead.wake(index),
             Delivered::ToNobody => {}
         }
-        Ok(false)
+        Ok(Handed::ToOthers)
     }
 
     /// Whether the caller of a cell waits for its reply, and so takes it from where it lies. For one who does
@@ -305,6 +337,16 @@ impl Core {
     pub(crate) fn wake_space_waiters(&self) {
         self.space.for_each(|index| self.lead.wake(index));
     }
+}
+
+/// Who has an event, as the leader sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Handed {
+    /// The leader, where it was received: to be read before the next one is received.
+    InHand,
+    /// The leader, in the cell of its call.
+    InCell,
+    ToOthers,
 }
 
 /// A call whose request has not been sent. Dropped, it leaves nothing behind.

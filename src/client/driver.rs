@@ -15,10 +15,10 @@ use std::mem;
 use std::time::{Duration, Instant};
 
 use crate::client::awaited::{Awaited, Nothing};
-use crate::client::core::Core;
+use crate::client::core::{Core, Handed};
 use crate::connection::{CloseReason, Link, Polled, Session, SocketState, read_control};
 use crate::os::{Event, Interest, Poller, current_cpu};
-use crate::ring::{AdaptiveSpin, SPIN_BUDGET, UNKNOWN_CPU, WAKING_SPIN_BUDGET, glance, spin_until};
+use crate::ring::{AdaptiveSpin, Inline, SPIN_BUDGET, UNKNOWN_CPU, WAKING_SPIN_BUDGET, glance, spin_until};
 use crate::sync::Ordering;
 
 const SOCKET: u64 = 0;
@@ -73,11 +73,11 @@ impl Driver {
 
     /// Drives the connection until what the leading caller awaits has come, the deadline passes, or the
     /// connection closes.
-    pub(super) fn drive(
+    pub(super) fn drive<A: Awaited>(
         &mut self,
         core: &Core,
         deadline: Option<Instant>,
-        awaited: &mut dyn Awaited,
+        awaited: &mut A,
     ) -> Stop {
         let mut round = 0_u32;
         loop {
@@ -114,6 +114,12 @@ impl Driver {
         }
     }
 
+    /// The reply that the leader was [handed](Handed::InHand) last.
+    #[inline(always)]
+    pub(super) fn received(&self) -> Inline<'_> {
+        self.session.inline()
+    }
+
     /// Hands out what has come, until `done` says so or nothing more can have: never waits.
     pub(crate) fn reap(&mut self, core: &Core, mut done: impl FnMut() -> bool) {
         for _ in 0..core.calls.capacity().div_ceil(TURN) {
@@ -126,13 +132,13 @@ impl Driver {
 
     /// Hands out what the ring holds, up to a turn's worth.
     #[inline]
-    fn turn(&mut self, core: &Core, awaited: &mut dyn Awaited) {
+    fn turn<A: Awaited>(&mut self, core: &Core, awaited: &mut A) {
         for _ in 0..TURN {
-            match self.session.poll(&core.link, |event| core.deliver(event, awaited)) {
-                Ok(Polled::Empty) => return,
+            match self.session.poll(&core.link, |event| core.deliver(event, awaited, true)) {
+                Ok(Polled::Empty | Polled::Event(Handed::InHand)) => return,
                 // Alone, a caller does not look at the next entry: that would only pull its cache line away
                 // from the server, which is about to write it.
-                Ok(Polled::Event(own_served)) if own_served && !core.lead.has_waiters() => return,
+                Ok(Polled::Event(Handed::InCell)) if !core.lead.has_waiters() => return,
                 Ok(Polled::Event(_) | Polled::Nothing | Polled::Part(_)) => {}
                 Ok(Polled::ReadSocket) => {
                     self.read_socket(core, awaited);
@@ -146,7 +152,7 @@ impl Driver {
     }
 
     /// Waits for the next entry or event: first by spinning, then asleep. False once the deadline has passed.
-    fn wait(&mut self, core: &Core, deadline: Option<Instant>, awaited: &mut dyn Awaited) -> bool {
+    fn wait<A: Awaited>(&mut self, core: &Core, deadline: Option<Instant>, awaited: &mut A) -> bool {
         let link = &core.link;
         let next = self.session.watch(link);
         if self.spin.is_hot() && glance(|| next.is_there()) {
@@ -183,7 +189,7 @@ impl Driver {
     }
 
     /// Sleeps until the doorbell rings, the socket has something, or `timeout` has passed.
-    fn park(&mut self, core: &Core, timeout: Option<Duration>, awaited: &mut dyn Awaited) {
+    fn park<A: Awaited>(&mut self, core: &Core, timeout: Option<Duration>, awaited: &mut A) {
         let link = &core.link;
         let want_space = link.space.any();
         let may_sleep = self.session.arm(link, want_space);
@@ -215,7 +221,7 @@ impl Driver {
     }
 
     /// Reads the socket once.
-    fn read_socket(&mut self, core: &Core, awaited: &mut dyn Awaited) {
+    fn read_socket<A: Awaited>(&mut self, core: &Core, awaited: &mut A) {
         let state = read_control(&mut self.session, &core.link);
         self.unread = matches!(state, Ok(SocketState::More { .. }));
         match state {
@@ -244,17 +250,17 @@ impl Driver {
 
     // ---- the end -------------------------------------------------------------------------------------
 
-    fn hung_up(&mut self, core: &Core, awaited: &mut dyn Awaited) {
+    fn hung_up<A: Awaited>(&mut self, core: &Core, awaited: &mut A) {
         self.drain(core, awaited);
         core.link.close(CloseReason::PeerGone);
     }
 
     /// What an honest peer wrote before it left is still delivered.
-    fn drain(&mut self, core: &Core, awaited: &mut dyn Awaited) {
+    fn drain<A: Awaited>(&mut self, core: &Core, awaited: &mut A) {
         self.session.on_dry();
         let capacity = core.link.consumer_view().entries.len();
         for _ in 0..capacity {
-            match self.session.poll(&core.link, |event| core.deliver(event, awaited)) {
+            match self.session.poll(&core.link, |event| core.deliver(event, awaited, false)) {
                 Ok(Polled::ReadSocket) => self.session.on_dry(),
                 Ok(Polled::Event(_) | Polled::Nothing | Polled::Part(_)) => {}
                 Ok(Polled::Empty) => return,
@@ -264,7 +270,7 @@ impl Driver {
     }
 
     #[cold]
-    fn closed(&mut self, core: &Core, awaited: &mut dyn Awaited) -> Stop {
+    fn closed<A: Awaited>(&mut self, core: &Core, awaited: &mut A) -> Stop {
         if !core.link.broken() {
             self.drain(core, awaited);
         }

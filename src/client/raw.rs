@@ -34,19 +34,26 @@ impl<'a> RawCall<'a> {
     ///
     /// # Errors
     /// As [`Call::wait`](crate::Call::wait), and `InvalidArgument` for a loan of another channel.
-    pub fn wait(mut self) -> Result<Payload, Status> {
+    #[inline]
+    pub fn wait(self) -> Result<Payload, Status> {
+        self.start()?.wait(|payload| Ok(Payload::new(payload.keep())))
+    }
+
+    /// Sends the bytes without waiting for those that come back.
+    #[inline]
+    fn start(mut self) -> Result<InFlight<'a>, Status> {
         let deadline = deadline_after(self.timeout);
         let core = self.core;
         let unsent = core.begin(self.method, deadline)?;
         let head = unsent.head(self.method)?;
-        if let Some(entry) = self.body.inline(head) {
+        if let Some(bytes) = self.body.inline() {
+            let entry = head.inline_with(bytes);
             unsent.once_there_is_space(|| core.link.push(&entry, None))?;
         } else {
             let mut prepared = unsent.once_there_is_space(|| self.body.prepare(&core.link, head))?;
             unsent.once_there_is_space(|| prepared.send(&core.link))?;
         }
-        let call = InFlight::new(core, unsent.sent(), deadline);
-        call.wait(|payload| Ok(Payload::new(payload.keep())))
+        Ok(InFlight::new(core, unsent.sent(), deadline))
     }
 }
 

@@ -31,7 +31,7 @@ pub(crate) struct PeerBase {
 }
 
 impl PeerBase {
-    #[inline]
+    #[inline(always)]
     fn view(&self) -> RegionView<'_> {
         // SAFETY: `admit_sealed` mapped exactly the length that the header, checked against it, names; seals
         // forbid shrinking, and the mapping outlives the borrow. Only atomics are reached through the view.
@@ -153,10 +153,12 @@ impl Link {
         self.own_bell.as_fd()
     }
 
+    #[inline(always)]
     pub(crate) fn own_control(&self) -> &Control {
         self.own.view().control()
     }
 
+    #[inline(always)]
     pub(crate) fn peer_control(&self) -> &Control {
         self.peer.view().control()
     }
@@ -165,17 +167,17 @@ impl Link {
         &self.peer
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn producer_view(&self) -> ProducerView<'_> {
         ProducerView { entries: self.own.view().ring(), rx_head: &self.peer.view().control().rx_head.0 }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn consumer_view(&self) -> ConsumerView<'_> {
         ConsumerView { entries: self.peer.view().ring(), rx_head: &self.own.view().control().rx_head.0 }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn slab_view(&self) -> SlabView<'_> {
         SlabView { free: self.own.view().free(), ret: self.peer.view().ret() }
     }

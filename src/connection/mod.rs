@@ -35,7 +35,7 @@ pub(crate) use fill::Filled;
 pub(crate) use frames::Frames;
 pub(crate) use handshake::{ClientHandshake, HandshakeError, answer, check_methods, check_user, refusal};
 pub(crate) use link::Link;
-pub(crate) use received::{Arrived, Outside, Received};
+pub(crate) use received::{Arrived, Kept, Outside, Received};
 pub(crate) use send::{Head, Prepared, SendFailure, Slot, encode_inline, prepare, prepare_bytes};
 pub(crate) use session::{Event, Polled, Role, Session, Watch};
 pub(crate) use space::SpaceNews;

@@ -11,19 +11,18 @@ use prost::{DecodeError, Message};
 
 use crate::connection::link::Link;
 use crate::connection::segments::PeerSegment;
-use crate::layout::{Handle, copy_from_shared};
-use crate::ring::INLINE_BYTES;
-use crate::rpc::{InlineBytes, PooledBuf, Private, Short};
+use crate::layout::{Handle, copy_from_shared, copy_to_slot};
+use crate::ring::{Inline, InlineBytes};
+use crate::rpc::{PooledBuf, Private, Short};
 
-const _: () = assert!(INLINE_BYTES == InlineBytes::ROOM);
-
-/// What came with an entry, at the moment when it is looked at. Dropped, it returns its slot to the owner.
+/// What came with an entry, at the moment when it is looked at.
 ///
-/// Small, because it is passed from hand to hand for each message.
-pub(crate) enum Arrived<'a> {
-    /// Bytes that are in private memory already: those of the entry's copy.
-    Inline(&'a [u8]),
-    Outside(Outside),
+/// Two addresses and nothing to drop, because it is passed from hand to hand for each message. What is
+/// outside of the entry is taken out; whatever is left there is returned by whoever has put it there.
+pub(crate) struct Arrived<'a> {
+    /// The message, unless it is outside: bytes that are in private memory already.
+    pub(crate) inline: Inline<'a>,
+    pub(crate) outside: &'a mut Option<Outside>,
 }
 
 /// A payload outside of its entry.
@@ -58,52 +57,76 @@ impl Outside {
     }
 }
 
-impl<'a> Arrived<'a> {
-    #[inline]
-    pub(crate) fn slot(slot: ReceivedSlot) -> Self {
-        Self::Outside(Outside::Slot(slot))
-    }
-
-    #[inline]
+impl Arrived<'_> {
+    #[inline(always)]
     pub(crate) fn len(&self) -> usize {
-        match self {
-            Self::Inline(bytes) => bytes.len(),
-            Self::Outside(outside) => outside.len(),
-        }
+        self.outside.as_ref().map_or(self.inline.as_slice().len(), Outside::len)
     }
 
     /// Decodes a message from a private copy of it, which inline bytes are already. A slot is returned.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn decode<M: Message + Default>(self) -> Result<M, DecodeError> {
-        match self {
-            Self::Inline(bytes) => M::decode(Short(bytes)),
-            Self::Outside(outside) => M::decode(outside.into_private()),
+        match self.outside.take() {
+            None => M::decode(Short(self.inline.as_slice())),
+            Some(outside) => M::decode(outside.into_private()),
         }
     }
 
     /// The bytes in a vector of their own.
     pub(crate) fn into_vec(self) -> Vec<u8> {
-        match self {
-            Self::Inline(bytes) => bytes.to_vec(),
-            Self::Outside(outside) => outside.to_vec(),
+        match self.outside.take() {
+            None => self.inline.as_slice().to_vec(),
+            Some(outside) => outside.to_vec(),
         }
     }
 
     /// The same, for longer; a slot stays where it is.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn keep(self) -> Received {
-        match self {
-            Self::Inline(bytes) => Received { inline: InlineBytes::new(bytes), outside: None },
-            Self::Outside(outside) => Received { inline: InlineBytes::new(&[]), outside: Some(outside) },
+        match self.outside.take() {
+            None => Received::Inline(self.inline.keep()),
+            Some(outside) => Received::Outside(outside),
         }
     }
 }
 
 /// What came with an entry, kept. Dropped, it returns its slot to the owner.
-pub(crate) struct Received {
+pub(crate) enum Received {
+    Inline(InlineBytes),
+    Outside(Outside),
+}
+
+/// A place for what comes, used again and again: a call's cell has one.
+pub(crate) struct Kept {
     /// The payload, if there is none outside.
     inline: InlineBytes,
     outside: Option<Outside>,
+}
+
+impl Kept {
+    /// No bytes.
+    pub(crate) fn empty() -> Self {
+        Self { inline: Inline::EMPTY.keep(), outside: None }
+    }
+
+    /// Takes in what arrived. For one that is empty.
+    #[inline]
+    pub(crate) fn receive(&mut self, arrived: Arrived<'_>) {
+        self.inline = arrived.inline.keep();
+        self.outside = arrived.outside.take();
+    }
+
+    /// What came, to be read once.
+    #[inline]
+    pub(crate) fn arrived(&mut self) -> Arrived<'_> {
+        Arrived { inline: self.inline.as_inline(), outside: &mut self.outside }
+    }
+
+    /// Drops what is outside. Inline bytes stay until the next ones come, and nobody looks at them.
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        self.outside = None;
+    }
 }
 
 /// A slot of the peer's region that is ours to read until it is given back.
@@ -198,44 +221,27 @@ impl Drop for ReceivedSlot {
 }
 
 impl Received {
-    /// No bytes.
-    pub(crate) fn empty() -> Self {
-        Arrived::Inline(&[]).keep()
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.outside.as_ref().map_or(self.inline.as_slice().len(), Outside::len)
-    }
-
-    /// Takes in what arrived. For one that is empty.
     #[inline]
-    pub(crate) fn receive(&mut self, arrived: Arrived<'_>) {
-        match arrived {
-            Arrived::Inline(bytes) => self.inline.set(bytes),
-            Arrived::Outside(outside) => self.outside = Some(outside),
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Inline(inline) => inline.as_slice().len(),
+            Self::Outside(outside) => outside.len(),
         }
     }
 
-    /// Drops what is here.
-    #[inline]
-    pub(crate) fn clear(&mut self) {
-        self.inline.set(&[]);
-        self.outside = None;
-    }
-
-    /// As it was when it came. A payload outside is taken out; inline bytes stay here.
-    pub(crate) fn arrived(&mut self) -> Arrived<'_> {
-        match self.outside.take() {
-            Some(outside) => Arrived::Outside(outside),
-            None => Arrived::Inline(self.inline.as_slice()),
+    /// As it was when it came.
+    pub(crate) fn arrived<R>(self, read: impl FnOnce(Arrived<'_>) -> R) -> R {
+        match self {
+            Self::Inline(inline) => read(Arrived { inline: inline.as_inline(), outside: &mut None }),
+            Self::Outside(outside) => read(Arrived { inline: Inline::EMPTY, outside: &mut Some(outside) }),
         }
     }
 
     /// The bytes on private memory, and the slot returned.
     pub(crate) fn into_bytes(self) -> Bytes {
-        match self.outside {
-            Some(outside) => outside.into_private().into_bytes(),
-            None => Bytes::copy_from_slice(self.inline.as_slice()),
+        match self {
+            Self::Inline(inline) => Bytes::copy_from_slice(inline.as_slice()),
+            Self::Outside(outside) => outside.into_private().into_bytes(),
         }
     }
 
@@ -243,27 +249,28 @@ impl Received {
     ///
     /// # Panics
     /// If the range is not inside the payload.
+    #[inline]
     pub(crate) fn copy_range(&self, start: usize, target: &mut [u8]) {
         let end = start.checked_add(target.len()).filter(|&end| end <= self.len());
         assert!(end.is_some(), "range {start}..+{} of a payload of {} bytes", target.len(), self.len());
-        let private = match &self.outside {
-            Some(Outside::Slot(slot)) => {
+        let private = match self {
+            Self::Inline(inline) => inline.as_slice(),
+            Self::Outside(Outside::Private(private)) => private.chunk(),
+            Self::Outside(Outside::Slot(slot)) => {
                 // SAFETY: the range was checked against `len`, which `new` promised to be mapped.
                 return unsafe {
                     copy_from_shared(slot.address.add(start), target.as_mut_ptr(), target.len());
                 };
             }
-            Some(Outside::Private(private)) => private.chunk(),
-            None => self.inline.as_slice(),
         };
-        target.copy_from_slice(&private[start..start + target.len()]);
+        copy_to_slot(&private[start..start + target.len()], target);
     }
 
     /// The payload, copied to a vector of its own.
     pub(crate) fn to_vec(&self) -> Vec<u8> {
-        match &self.outside {
-            Some(outside) => outside.to_vec(),
-            None => self.inline.as_slice().to_vec(),
+        match self {
+            Self::Inline(inline) => inline.as_slice().to_vec(),
+            Self::Outside(outside) => outside.to_vec(),
         }
     }
 
@@ -272,11 +279,13 @@ impl Received {
     /// # Safety
     /// The peer must not write to the payload's bytes while the borrow lives.
     pub(crate) unsafe fn as_trusted_slice(&self) -> &[u8] {
-        match &self.outside {
+        match self {
+            Self::Inline(inline) => inline.as_slice(),
+            Self::Outside(Outside::Private(private)) => private.chunk(),
             // SAFETY: mapped for as long as the guard lives; the caller promises that nobody writes.
-            Some(Outside::Slot(slot)) => unsafe { std::slice::from_raw_parts(slot.address, slot.len) },
-            Some(Outside::Private(private)) => private.chunk(),
-            None => self.inline.as_slice(),
+            Self::Outside(Outside::Slot(slot)) => unsafe {
+                std::slice::from_raw_parts(slot.address, slot.len)
+            },
         }
     }
 }

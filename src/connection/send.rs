@@ -107,7 +107,7 @@ pub(crate) enum Head {
 
 impl Head {
     /// The entry of a message that travels in it, still without a byte of it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn inline(self) -> Entry {
         match self {
             Self::Request { method, call_id, deadline_us } => {
@@ -120,7 +120,7 @@ impl Head {
     }
 
     /// The entry of these bytes, at most [`INLINE_BYTES`] of them.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn inline_with(self, payload: &[u8]) -> Entry {
         let mut entry = self.inline();
         entry.inline_mut()[..payload.len()].copy_from_slice(payload);

@@ -20,7 +20,7 @@ use crate::connection::segments::PeerSegments;
 use crate::connection::send::SendFailure;
 use crate::error::Violation;
 use crate::layout::Handle;
-use crate::ring::{Body, Consumer, Entry, Kind, Next, Sleeper};
+use crate::ring::{Body, Consumer, Entry, Inline, Kind, Next, Sleeper};
 use crate::wire::Message;
 
 /// Which side of the connection this is: it decides which entries may come.
@@ -173,8 +173,46 @@ impl Session {
     ///
     /// # Errors
     /// What the peer may not do, and what `handle` says it may not.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn poll<R>(
+        &mut self,
+        link: &Arc<Link>,
+        handle: impl FnOnce(Event<'_>) -> Result<R, Violation>,
+    ) -> Result<Polled<R>, Violation> {
+        if !self.is_plain() {
+            return self.poll_further(link, handle);
+        }
+        if !self.pop(link)? {
+            return Ok(Polled::Empty);
+        }
+        if self.entry.has_slot() {
+            return self.poll_slot(link, false, handle);
+        }
+        let payload = Arrived { inline: self.entry.inline(), outside: &mut None };
+        hand_over(event(self.role, link, &self.entry, payload)?, handle)
+    }
+
+    /// Whether nothing is under way but what lies in the ring.
+    #[inline(always)]
+    fn is_plain(&self) -> bool {
+        self.arrivals.is_empty() && self.stalled.is_none()
+    }
+
+    /// Copies the next entry and admits it; false if there is none.
+    #[inline(always)]
+    fn pop(&mut self, link: &Link) -> Result<bool, Violation> {
+        match self.consumer.pop_into(link.consumer_view(), self.entry.record_mut()) {
+            None => return Ok(false),
+            Some(false) => {}
+            Some(true) => link.space_freed(),
+        }
+        self.entry.admit_in_place()?;
+        Ok(true)
+    }
+
+    /// [`poll`](Self::poll) while messages are on their way, or an entry waits for its segment.
+    #[inline(never)]
+    fn poll_further<R>(
         &mut self,
         link: &Arc<Link>,
         handle: impl FnOnce(Event<'_>) -> Result<R, Violation>,
@@ -183,47 +221,56 @@ impl Session {
             match self.arrivals.advance(link)? {
                 Some(Advance::Part(bytes)) => return Ok(Polled::Part(bytes)),
                 Some(Advance::Whole(entry, message, elapsed)) => {
-                    let payload = Arrived::Outside(Outside::Private(message));
-                    return match event(self.role, link, &entry, payload)? {
-                        Some(event) => handle(event.after(elapsed)).map(Polled::Event),
-                        None => Ok(Polled::Nothing),
-                    };
+                    let outside = &mut Some(Outside::Private(message));
+                    let payload = Arrived { inline: Inline::EMPTY, outside };
+                    let event = event(self.role, link, &entry, payload)?;
+                    return hand_over(event.map(|event| event.after(elapsed)), handle);
                 }
                 None if self.arrivals.is_full() => return Ok(Polled::Empty),
                 None => {}
             }
         }
-        let stalled = self.stalled.take();
-        if stalled.is_none() {
-            match self.consumer.pop_into(link.consumer_view(), self.entry.record_mut()) {
-                None => return Ok(Polled::Empty),
-                Some(false) => {}
-                Some(true) => link.space_freed(),
+        match self.stalled.take() {
+            Some(stalled) => self.poll_slot(link, matches!(stalled, Stalled::SocketWasDry), handle),
+            None if !self.pop(link)? => Ok(Polled::Empty),
+            None if self.entry.has_slot() => self.poll_slot(link, false, handle),
+            None => {
+                let payload = Arrived { inline: self.entry.inline(), outside: &mut None };
+                hand_over(event(self.role, link, &self.entry, payload)?, handle)
             }
-            self.entry.admit_in_place()?;
         }
+    }
+
+    /// What becomes of an entry whose message is in a slot. `announced`: its segment must be known by now.
+    #[inline]
+    fn poll_slot<R>(
+        &mut self,
+        link: &Arc<Link>,
+        announced: bool,
+        handle: impl FnOnce(Event<'_>) -> Result<R, Violation>,
+    ) -> Result<Polled<R>, Violation> {
         let entry = &self.entry;
-        let payload = match entry.body() {
-            Body::Inline(message) => Arrived::Inline(message),
-            Body::Slot(descriptor) | Body::Fill(descriptor, _) => {
-                if !matches!(stalled, Some(Stalled::SocketWasDry)) && !self.segments.knows(descriptor.handle)
-                {
-                    self.stalled = Some(Stalled::Awaited);
-                    return Ok(Polled::ReadSocket);
-                }
-                // Before anything else is looked up: whatever follows, the slot goes back.
-                let slot = self.segments.admit(link, descriptor)?;
-                if let Body::Fill(_, fill) = entry.body() {
-                    self.arrivals.begin(entry.clone(), slot, fill)?;
-                    return Ok(Polled::Nothing);
-                }
-                Arrived::slot(slot)
-            }
+        let (Body::Slot(descriptor) | Body::Fill(descriptor, _)) = entry.body() else {
+            unreachable!("the caller has looked")
         };
-        match event(self.role, link, entry, payload)? {
-            Some(event) => handle(event).map(Polled::Event),
-            None => Ok(Polled::Nothing),
+        if !announced && !self.segments.knows(descriptor.handle) {
+            self.stalled = Some(Stalled::Awaited);
+            return Ok(Polled::ReadSocket);
         }
+        // Before anything else is looked up: whatever follows, the slot goes back.
+        let slot = self.segments.admit(link, descriptor)?;
+        if let Body::Fill(_, fill) = entry.body() {
+            self.arrivals.begin(entry.clone(), slot, fill)?;
+            return Ok(Polled::Nothing);
+        }
+        let payload = Arrived { inline: Inline::EMPTY, outside: &mut Some(Outside::Slot(slot)) };
+        hand_over(event(self.role, link, entry, payload)?, handle)
+    }
+
+    /// The message of the entry that was taken out last, if it came inside it.
+    #[inline(always)]
+    pub(crate) fn inline(&self) -> Inline<'_> {
+        self.entry.inline()
     }
 
     /// The socket has nothing more to read at this moment.
@@ -320,8 +367,20 @@ impl Session {
     }
 }
 
+/// Hands an event to whoever polls, if there is one.
+#[inline(always)]
+fn hand_over<'a, R>(
+    event: Option<Event<'a>>,
+    handle: impl FnOnce(Event<'a>) -> Result<R, Violation>,
+) -> Result<Polled<R>, Violation> {
+    match event {
+        Some(event) => handle(event).map(Polled::Event),
+        None => Ok(Polled::Nothing),
+    }
+}
+
 /// What an entry means for this side of a connection; `None` if nothing.
-#[inline]
+#[inline(always)]
 fn event<'a>(
     role: Role,
     link: &Link,

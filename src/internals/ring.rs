@@ -99,7 +99,7 @@ impl Default for Wake {
 /// # Errors
 /// The check that they did not pass.
 pub fn admit(head: [u32; 7], body: [u64; 12]) -> Result<u64, Violation> {
-    let entry = Entry::admit(Record { head, body })?;
+    let entry = Entry::admit(Record::new(head, body))?;
     let in_slot = |slot: Descriptor| slot.offset ^ slot.length ^ u64::from(slot.handle);
     let length = match entry.body() {
         Body::Inline(message) => message.iter().map(|byte| u64::from(*byte)).sum(),

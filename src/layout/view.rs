@@ -41,16 +41,17 @@ impl<'a> RegionView<'a> {
     /// `'a`, and writable too if it is our own region. For all of `'a` this process accesses the sections
     /// behind the header and before the slots through such views only, and a peer's region by relaxed
     /// loads only.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn new(base: *const u8, len: usize, geometry: &'a Geometry) -> RegionView<'a> {
         let base = NonNull::new(base.cast_mut()).expect("a mapping is not null");
-        assert!(base.addr().get().is_multiple_of(CONTROL_LINE), "a mapping is page-aligned");
-        assert!(len as u64 >= geometry.total_len, "the mapping is shorter than its geometry");
+        // On the path of every call several times, so the caller's promise is only tested in debug builds.
+        debug_assert!(base.addr().get().is_multiple_of(CONTROL_LINE), "a mapping is page-aligned");
+        debug_assert!(len as u64 >= geometry.total_len, "the mapping is shorter than its geometry");
         Self { base, geometry, mapping: PhantomData }
     }
 
     /// The entries of the owner's ring. Their number is a power of two.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn ring(&self) -> &'a [EntryCell] {
         // SAFETY: the geometry places `ring_capacity` aligned entries inside the mapping, apart from all
         // other sections; they are atomics throughout, so any bits are a value and sharing is sound.
@@ -61,21 +62,21 @@ impl<'a> RegionView<'a> {
     }
 
     /// The owner's control words.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn control(&self) -> &'a Control {
         // SAFETY: as for `ring`; the geometry 128-aligns the control section.
         unsafe { self.at(self.geometry.control_offset).cast().as_ref() }
     }
 
     /// The owner's return words, [`HANDLE_WORDS`] of them.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn ret(&self) -> &'a [AtomicU64] {
         // SAFETY: as for `ring`; the section holds HANDLE_WORDS words of 8 bytes.
         unsafe { std::slice::from_raw_parts(self.at(self.geometry.ret_offset).cast().as_ptr(), HANDLE_WORDS) }
     }
 
     /// The owner's free words, [`HANDLE_WORDS`] of them.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn free(&self) -> &'a [FreeWord] {
         // SAFETY: as for `ring`; the section holds HANDLE_WORDS words of 64 bytes.
         unsafe {
@@ -85,7 +86,7 @@ impl<'a> RegionView<'a> {
 
     /// # Safety
     /// `offset` is at most the geometry's total.
-    #[inline]
+    #[inline(always)]
     unsafe fn at(&self, offset: u64) -> NonNull<u8> {
         // SAFETY: the caller keeps the offset within the mapping, which is one allocation.
         unsafe { self.base.add(offset as usize) }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::connection::{Head, Link, Prepared, SendFailure, prepare_bytes};
 use crate::raw::loan::{Loan, Parts};
-use crate::ring::{Entry, INLINE_BYTES};
+use crate::ring::INLINE_BYTES;
 
 /// The bytes of a raw request or reply: a loan, which travels as it is, or bytes that are copied into a slot.
 ///
@@ -68,15 +68,15 @@ impl RawBody<'_> {
         }
     }
 
-    /// The whole entry of bytes that travel in one, which need no slot. `None` for longer ones, or loans.
-    #[inline]
-    pub(crate) fn inline(&self, head: Head) -> Option<Entry> {
+    /// Bytes that travel in their entry, and need no slot. `None` for longer ones, or loans.
+    #[inline(always)]
+    pub(crate) fn inline(&self) -> Option<&[u8]> {
         let bytes = match self {
             Self::Slice(bytes) => bytes,
             Self::Bytes(bytes) => &bytes[..],
             Self::Loan(_) => return None,
         };
-        (bytes.len() <= INLINE_BYTES).then(|| head.inline_with(bytes))
+        (bytes.len() <= INLINE_BYTES).then_some(bytes)
     }
 
     /// Brings it to where it will travel. After `Wait` it is unchanged: try again once there is space.

@@ -77,7 +77,7 @@ impl Consumer {
     }
 
     /// The next entry's place, to be looked at again and again.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next<'a>(&self, view: ConsumerView<'a>) -> Next<'a> {
         Next { cell: cell_of(view.entries, self.head), seq: seq_of(self.head) }
     }
@@ -94,7 +94,7 @@ impl Consumer {
 
     /// As [`pop`](Self::pop), into a record that is kept for the purpose: what is not of this entry stays in
     /// it. Returns [`Popped::published`].
-    #[inline]
+    #[inline(always)]
     pub(crate) fn pop_into(&mut self, view: ConsumerView<'_>, record: &mut Record) -> Option<bool> {
         let cell = cell_of(view.entries, self.head);
         // Relaxed, with the fence: std guarantees no more on a mapping that we may only read. The pair is an

@@ -17,6 +17,7 @@
 //! what the builders build, so each field that a kind does not use is zero and can get a meaning in a later
 //! version. A descriptor stays raw here: whether it lies inside a slot is the slab's question.
 
+use super::inline::Inline;
 use super::record::{FLAG_FILL, FLAG_SLOT, NOP, Record, word};
 use crate::error::Violation;
 use crate::layout::words::{BODY_WORDS, HEAD_WORDS};
@@ -47,17 +48,17 @@ pub(crate) enum Kind {
 }
 
 impl TryFrom<u8> for Kind {
-    type Error = Violation;
+    type Error = &'static str;
 
     #[inline]
-    fn try_from(raw: u8) -> Result<Self, Violation> {
+    fn try_from(raw: u8) -> Result<Self, &'static str> {
         Ok(match raw {
             1 => Self::Request,
             2 => Self::Reply,
             3 => Self::Cancel,
             4 => Self::Goaway,
             NOP => Self::Nop,
-            _ => return Err(Violation::Entry("unknown kind")),
+            _ => return Err("unknown kind"),
         })
     }
 }
@@ -110,7 +111,7 @@ impl Entry {
     ///
     /// # Panics
     /// If the message is longer: the caller chooses a slot for it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn request_inline(method: u32, call_id: u32, deadline_us: u32, message: &[u8]) -> Self {
         Self::blank(Kind::Request, call_id, method, deadline_us).with_inline(message)
     }
@@ -126,7 +127,7 @@ impl Entry {
     ///
     /// # Panics
     /// If the message is longer.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn reply_inline(call_id: u32, code: u32, released: Option<u32>, message: &[u8]) -> Self {
         Self::blank(Kind::Reply, call_id, code, encode_released(released)).with_inline(message)
     }
@@ -183,12 +184,19 @@ impl Entry {
     }
 
     /// [`admit`](Self::admit) for a record that lies here already. After an error it means nothing.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn admit_in_place(&mut self) -> Result<(), Violation> {
+        self.check().map_err(Violation::Entry)
+    }
+
+    /// [`admit_in_place`](Self::admit_in_place), with the name of the check as the error: two words, where a
+    /// violation would be handed on through memory.
+    #[inline(always)]
+    fn check(&mut self) -> Result<(), &'static str> {
         let head = &self.record.head;
         let [kind, flags, meta_low, meta_high] = head[word::KIND].to_le_bytes();
         let kind = Kind::try_from(kind)?;
-        let ensure = |good: bool, check: &'static str| good.then_some(()).ok_or(Violation::Entry(check));
+        let ensure = |good: bool, check: &'static str| good.then_some(()).ok_or(check);
         ensure(flags & !(FLAG_SLOT | FLAG_FILL) == 0, "unknown flags")?;
         ensure(flags != FLAG_FILL, "a fill without a slot")?;
         ensure(meta_low | meta_high == 0, "metadata length not zero")?;
@@ -211,37 +219,37 @@ impl Entry {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn kind(&self) -> Kind {
         self.kind
     }
 
     /// The call that this is about; 0 for those that are about none.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn call_id(&self) -> u32 {
         self.record.head[word::CALL_ID]
     }
 
     /// Method id of a request, status code of a reply; neither has been checked.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn code(&self) -> u32 {
         self.record.head[word::CODE]
     }
 
     /// Time left for a request, in microseconds; 0 if there is no deadline. `u32::MAX` is "that, or more".
-    #[inline]
+    #[inline(always)]
     pub(crate) fn deadline_us(&self) -> u32 {
         if self.kind == Kind::Request { self.record.head[word::DEADLINE] } else { 0 }
     }
 
     /// The handle that a reply gives back; a claim of the peer's, not checked.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn released(&self) -> Option<u32> {
         if self.kind == Kind::Reply { self.record.head[word::DEADLINE].checked_sub(1) } else { None }
     }
 
     /// The message, or where it is. Kinds without a message have an empty one.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn body(&self) -> Body<'_> {
         if self.has_slot() {
             let handle = self.record.head[word::HANDLE];
@@ -251,12 +259,24 @@ impl Entry {
             }
             Body::Fill(slot, FillStart { line: self.record.body[2], start: self.record.body[3] })
         } else {
-            Body::Inline(&self.inline()[..self.record.head[word::LENGTH] as usize])
+            Body::Inline(self.inline().as_slice())
         }
     }
 
+    /// The message of an entry that has one inside it; else an empty one.
+    #[inline(always)]
+    pub(crate) fn inline(&self) -> Inline<'_> {
+        if self.has_slot() {
+            return Inline::EMPTY;
+        }
+        // SAFETY: the array is `INLINE_BYTES` initialised bytes without padding, borrowed for as long as the
+        // result; bytes need no alignment.
+        let bytes = unsafe { &*(&raw const self.record.body).cast() };
+        Inline::new(bytes, self.record.head[word::LENGTH] as usize)
+    }
+
     /// What goes into the ring.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn record(&self) -> &Record {
         &self.record
     }
@@ -265,7 +285,7 @@ impl Entry {
     ///
     /// # Panics
     /// If the message is in a slot: the descriptor is in this room.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn inline_mut(&mut self) -> &mut [u8; INLINE_BYTES] {
         assert!(!self.has_slot());
         // SAFETY: the array is `INLINE_BYTES` initialised bytes without padding, borrowed mutably for as long
@@ -277,24 +297,24 @@ impl Entry {
     ///
     /// # Panics
     /// If that is more than there are, the kind has no message, or the message is in a slot.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn set_inline_length(&mut self, length: usize) {
         assert!(length <= INLINE_BYTES && !self.has_slot());
         assert!(matches!(self.kind, Kind::Request | Kind::Reply));
         self.record.head[word::LENGTH] = length as u32;
     }
 
-    #[inline]
+    #[inline(always)]
     fn blank(kind: Kind, call_id: u32, code: u32, deadline: u32) -> Self {
         let mut head = [0; HEAD_WORDS];
         head[word::KIND] = kind as u32;
         head[word::CALL_ID] = call_id;
         head[word::CODE] = code;
         head[word::DEADLINE] = deadline;
-        Self { record: Record { head, body: [0; BODY_WORDS] }, kind }
+        Self { record: Record::new(head, [0; BODY_WORDS]), kind }
     }
 
-    #[inline]
+    #[inline(always)]
     fn with_inline(mut self, message: &[u8]) -> Self {
         self.inline_mut()[..message.len()].copy_from_slice(message);
         self.set_inline_length(message.len());
@@ -310,21 +330,15 @@ impl Entry {
         self
     }
 
-    #[inline]
+    #[inline(always)]
     fn flags(&self) -> u8 {
         (self.record.head[word::KIND] >> 8) as u8
     }
 
-    #[inline]
-    fn has_slot(&self) -> bool {
+    /// Whether the message is in a slot.
+    #[inline(always)]
+    pub(crate) fn has_slot(&self) -> bool {
         self.flags() & FLAG_SLOT != 0
-    }
-
-    #[inline]
-    fn inline(&self) -> &[u8; INLINE_BYTES] {
-        // SAFETY: the array is `INLINE_BYTES` initialised bytes without padding, borrowed for as long as the
-        // result; bytes need no alignment.
-        unsafe { &*(&raw const self.record.body).cast() }
     }
 }
 

@@ -56,6 +56,8 @@ pub(crate) mod spin;
 
 pub(crate) mod consumer;
 pub(crate) mod heap;
+#[cfg(not(mmap_rpc_loom))]
+pub(crate) mod inline;
 pub(crate) mod park;
 pub(crate) mod producer;
 pub(crate) mod record;
@@ -67,6 +69,8 @@ pub(crate) use consumer::{Consumer, Next};
 #[cfg(not(mmap_rpc_loom))]
 pub(crate) use entry::{Body, Descriptor, Entry, FillStart, INLINE_BYTES, Kind};
 pub(crate) use heap::HeapRing;
+#[cfg(not(mmap_rpc_loom))]
+pub(crate) use inline::{Inline, InlineBytes};
 pub(crate) use park::{Kicker, Sleeper};
 pub(crate) use producer::{Producer, ReserveError};
 pub(crate) use record::Record;

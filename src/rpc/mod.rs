@@ -6,7 +6,7 @@ mod request;
 mod status;
 
 pub(crate) use pool::PooledBuf;
-pub(crate) use private::{InlineBytes, Private, Short};
+pub(crate) use private::{Private, Short};
 pub(crate) use request::Context;
 pub use request::{Request, Response};
 pub use status::{Code, Status};

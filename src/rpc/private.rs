@@ -10,41 +10,6 @@ use crate::rpc::pool::PooledBuf;
 /// Below this length a `bytes` field is copied out: sharing would keep a whole receive buffer alive for it.
 const SHARE_FROM: usize = 1024;
 
-/// A payload that came inside its ring entry.
-pub(crate) struct InlineBytes {
-    bytes: [u8; Self::ROOM],
-    len: u8,
-}
-
-impl InlineBytes {
-    /// Most bytes that there can be.
-    pub(crate) const ROOM: usize = 96;
-
-    /// # Panics
-    /// If there are more than [`ROOM`](Self::ROOM): admission has checked it.
-    #[inline]
-    pub(crate) fn new(payload: &[u8]) -> Self {
-        let mut inline = Self { bytes: [0; Self::ROOM], len: 0 };
-        inline.set(payload);
-        inline
-    }
-
-    /// Replaces the payload.
-    ///
-    /// # Panics
-    /// As for [`new`](Self::new).
-    #[inline]
-    pub(crate) fn set(&mut self, payload: &[u8]) {
-        self.bytes[..payload.len()].copy_from_slice(payload);
-        self.len = payload.len() as u8;
-    }
-
-    #[inline]
-    pub(crate) fn as_slice(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.len)]
-    }
-}
-
 /// Short private bytes, read from front to back. What a slice as such does as well, except that it makes a
 /// `bytes` field of two allocations.
 pub(crate) struct Short<'a>(pub(crate) &'a [u8]);
@@ -170,10 +135,8 @@ mod tests {
     }
 
     #[test]
-    fn an_inline_payload_ends_at_its_length() {
-        let mut inline = InlineBytes::new(&[1; InlineBytes::ROOM]);
-        inline.set(&[3; 5]);
-        let mut payload = Short(inline.as_slice());
+    fn a_short_payload_is_read_to_its_end() {
+        let mut payload = Short(&[3; 5]);
         assert_eq!(payload.remaining(), 5);
         payload.advance(1);
         assert_eq!(payload.copy_to_bytes(4), &[3u8; 4][..]);

@@ -9,7 +9,7 @@ use crate::error::Violation;
 use crate::os::current_cpu;
 use crate::ring::UNKNOWN_CPU;
 use crate::rpc::Status;
-use crate::server::exchange::{Exchange, Incoming};
+use crate::server::exchange::{Incoming, serve};
 use crate::server::peer::Peer;
 use crate::server::reactor::Shared;
 use crate::sync::Ordering;
@@ -248,7 +248,7 @@ impl Connection {
 }
 
 /// Does what an event asks for; the bytes that came with it.
-#[inline]
+#[inline(always)]
 fn handle(peer: &Arc<Peer>, shared: &Shared, event: Event<'_>) -> Result<usize, Violation> {
     let len = event.len();
     match event {
@@ -257,7 +257,7 @@ fn handle(peer: &Arc<Peer>, shared: &Shared, event: Event<'_>) -> Result<usize, 
             let call = Incoming { call_id, method, deadline: deadline_of(deadline_us) };
             if shared.is_draining() {
                 let status = Status::unavailable("the server is shutting down");
-                let _ = Exchange::new(peer, call, payload).fail(&status);
+                serve(peer, call, payload, |exchange| exchange.fail(&status));
             } else {
                 shared.dispatch.call(peer, call, payload);
             }

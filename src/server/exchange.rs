@@ -6,27 +6,45 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::Instant;
 
-use prost::Message;
+use prost::{DecodeError, Message};
 
 use crate::connection::{Arrived, Outside, SendFailure, Slot};
 use crate::layout::Handle;
-use crate::raw::{Loan, Payload, RawBody};
+use crate::raw::{Loan, Payload};
 use crate::rpc::{Context, Request, Response, Status};
 use crate::server::peer::{Answer, Peer};
+use crate::server::router::RawHandler;
 
 /// Requests from this size on are given back by the reply that answers them, not by a word of their own: the
 /// client waits for the reply anyhow, and harvests nothing.
 const RELEASE_WITH_REPLY: usize = 1 << 20;
 
 /// A call that waits for its answer. Generated servers take it apart; it is answered even if it is dropped.
-pub struct Exchange<'a> {
+pub struct Exchange<'a>(&'a mut Held<'a>);
+
+/// A call as the thread holds it that serves it.
+///
+/// It stays where it was put together, and the [`Exchange`] is only its address: handed on by value, each
+/// step would read it in wider words than it was just written in, and wait for those.
+struct Held<'a> {
     peer: &'a Arc<Peer>,
     call: Incoming,
-    /// `None` once the request was read.
-    payload: Option<Arrived<'a>>,
+    request: Arrived<'a>,
     /// The request's slot, if the answer is to give it back.
     released: Option<Handle>,
     answered: bool,
+}
+
+/// Has a call served: it is answered when this returns.
+#[inline(always)]
+pub(super) fn serve(
+    peer: &Arc<Peer>,
+    call: Incoming,
+    request: Arrived<'_>,
+    with: impl FnOnce(Exchange<'_>) -> Handled,
+) {
+    let mut held = Held { peer, call, request, released: None, answered: false };
+    let Handled(()) = with(Exchange(&mut held));
 }
 
 /// A request, apart from its payload.
@@ -43,13 +61,8 @@ pub(super) struct Incoming {
 pub struct Handled(());
 
 impl<'a> Exchange<'a> {
-    #[inline]
-    pub(super) fn new(peer: &'a Arc<Peer>, call: Incoming, payload: Arrived<'a>) -> Self {
-        Self { peer, call, payload: Some(payload), released: None, answered: false }
-    }
-
     pub(super) fn method(&self) -> usize {
-        self.call.method as usize
+        self.0.call.method as usize
     }
 
     /// Decodes the request, runs the handler, and answers with what it returns.
@@ -59,75 +72,76 @@ impl<'a> Exchange<'a> {
     /// [`Code::Internal`](crate::Code::Internal).
     #[inline]
     pub fn unary<Req, Resp>(
-        mut self,
+        self,
         handler: impl FnOnce(Request<Req>) -> Result<Response<Resp>, Status>,
     ) -> Handled
     where
         Req: Message + Default,
         Resp: Message,
     {
-        let outcome = self.run(|exchange, context| {
-            let message = exchange.decode()?;
-            handler(Request::received(message, context))
-        });
-        match outcome {
-            Ok(response) => self.reply(response.get_ref()),
-            Err(status) => self.fail(&status),
-        }
+        self.guarded(|held| {
+            let response = held.run(|held, context| {
+                let message = held.decode()?;
+                handler(Request::received(message, context))
+            });
+            // The reply may be of a type written by hand, which may panic as well.
+            match response {
+                Ok(response) => held.finish(|peer, answer| peer.reply(answer, response.get_ref())),
+                Err(status) => held.fail(&status),
+            }
+        })
     }
 
     /// Hands the request to a handler of plain bytes, and answers with what it returns.
-    pub(super) fn raw(
-        mut self,
-        handler: impl FnOnce(Request<Payload>, &Replier<'_>) -> Result<RawBody<'static>, Status>,
-    ) -> Handled {
-        let outcome = self.run(|exchange, context| {
-            let payload = Payload::new(exchange.take_payload().keep());
-            handler(Request::received(payload, context), &Replier { peer: exchange.peer })
-        });
-        match outcome {
-            Ok(body) => self.finish(|peer, answer| peer.reply_raw(answer, body)),
-            Err(status) => self.fail(&status),
-        }
+    #[inline]
+    pub(super) fn raw(self, handler: &RawHandler) -> Handled {
+        self.guarded(|held| {
+            let body = held.run(|held, context| {
+                let payload = Payload::new(held.request().keep());
+                handler(Request::received(payload, context), &Replier { peer: held.peer })
+            });
+            match body {
+                Ok(body) => held.finish(|peer, answer| peer.reply_raw(answer, body)),
+                Err(status) => held.fail(&status),
+            }
+        })
     }
 
     /// Answers that there is no such method.
     #[cold]
     pub fn unimplemented(self) -> Handled {
-        let status = Status::unimplemented(format!("this server has no method number {}", self.call.method));
+        let status =
+            Status::unimplemented(format!("this server has no method number {}", self.0.call.method));
         self.fail(&status)
     }
 
     /// Answers with a failure, without any handler.
     #[cold]
     pub(super) fn fail(self, status: &Status) -> Handled {
-        self.finish(|peer, answer| peer.fail(answer, status))
+        self.0.fail(status);
+        Handled(())
     }
 
-    /// Answers with a message, which may be of a type written by hand: one that panics while it is encoded
-    /// has not been sent.
-    #[inline]
-    fn reply<M: Message>(mut self, message: &M) -> Handled {
-        // Unwind safe: an answer is published whole or not at all.
-        let send = AssertUnwindSafe(|| self.peer.reply(self.take_answer(), message));
-        match panic::catch_unwind(send) {
-            Ok(()) => self.answered(),
-            Err(panic) => {
-                let status = self.panicked(&*panic);
-                self.fail(&status)
-            }
+    /// Runs what serves the call; if that panics, the call fails.
+    #[inline(always)]
+    fn guarded(self, serve: impl FnOnce(&mut Held<'a>)) -> Handled {
+        let held = &mut *self.0;
+        // Unwind safe: an answer is published whole or not at all, after a panic the call is only answered,
+        // and whatever else the handler touched is the service's own to keep in order.
+        if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(|| serve(held))) {
+            self.0.panicked(&*panic);
         }
+        Handled(())
     }
+}
 
+impl<'a> Held<'a> {
     /// Runs a handler with the checks before and after it.
-    #[inline]
+    #[inline(always)]
     fn run<T>(&mut self, handler: impl FnOnce(&mut Self, Context) -> Result<T, Status>) -> Result<T, Status> {
         self.check_wanted()?;
         let context = Context { deadline: self.call.deadline, peer: Some(self.peer.link.credentials()) };
-        // Unwind safe: after a panic the exchange is only answered, and whatever else the handler touched is
-        // the service's own to keep in order.
-        let outcome = panic::catch_unwind(AssertUnwindSafe(|| handler(self, context)))
-            .unwrap_or_else(|panic| Err(self.panicked(&*panic)));
+        let outcome = handler(self, context);
         self.check_wanted()?;
         outcome
     }
@@ -136,72 +150,89 @@ impl<'a> Exchange<'a> {
     #[inline]
     fn check_wanted(&self) -> Result<(), Status> {
         if self.call.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return Err(Status::deadline_exceeded("the deadline passed before the server had an answer"));
+            return Err(too_late());
         }
         if self.peer.calls.is_cancelled(self.call.call_id) {
-            return Err(Status::cancelled("the caller gave the call up"));
+            return Err(given_up());
         }
         Ok(())
     }
 
+    /// Says that the handler, or the encoding of its reply, panicked.
     #[cold]
-    fn panicked(&self, panic: &(dyn Any + Send)) -> Status {
+    fn panicked(&mut self, panic: &(dyn Any + Send)) {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
         let connection = self.peer.link.connection_id();
         tracing::error!(%connection, method = self.call.method, panic = text, "a handler panicked");
-        Status::internal(format!("the handler panicked: {text}"))
+        if !self.answered {
+            self.fail(&Status::internal(format!("the handler panicked: {text}")));
+        }
     }
 
-    fn take_payload(&mut self) -> Arrived<'a> {
-        self.payload.take().expect("a request is read once")
+    /// The request, to be read once: what is outside of its entry is taken out.
+    #[inline(always)]
+    fn request(&mut self) -> Arrived<'_> {
+        Arrived { inline: self.request.inline, outside: &mut *self.request.outside }
     }
 
-    #[inline]
+    #[inline(always)]
     fn decode<Req: Message + Default>(&mut self) -> Result<Req, Status> {
-        let decoded = match self.take_payload() {
-            Arrived::Outside(Outside::Slot(slot)) if slot.len() >= RELEASE_WITH_REPLY => {
-                let (private, handle) = slot.into_private_and_handle();
-                self.released = handle;
-                Req::decode(private)
-            }
-            payload => payload.decode(),
-        };
-        decoded.map_err(|error| Status::internal(format!("the request does not decode: {error}")))
+        if self.request.len() >= RELEASE_WITH_REPLY
+            && let Some(Outside::Slot(slot)) =
+                self.request.outside.take_if(|at| matches!(at, Outside::Slot(_)))
+        {
+            let (private, handle) = slot.into_private_and_handle();
+            self.released = handle;
+            return Req::decode(private).map_err(|error| undecodable(&error));
+        }
+        let decoded = self.request().decode();
+        decoded.map_err(|error| undecodable(&error))
     }
 
-    #[inline]
-    fn finish(mut self, answer: impl FnOnce(&Peer, Answer)) -> Handled {
-        answer(self.peer, self.take_answer());
-        self.answered()
+    /// Answers with a failure.
+    #[cold]
+    fn fail(&mut self, status: &Status) {
+        self.finish(|peer, answer| peer.fail(answer, status));
     }
 
-    /// Whom the answer goes to. An unread request gives its slot back before its caller can send another.
-    #[inline]
-    fn take_answer(&mut self) -> Answer {
-        drop(self.payload.take());
-        Answer { call_id: self.call.call_id, released: self.released }
-    }
-
-    #[inline]
-    fn answered(mut self) -> Handled {
+    #[inline(always)]
+    fn finish(&mut self, answer: impl FnOnce(&Peer, Answer)) {
+        // An unread request gives its slot back before its caller can send another.
+        if self.request.outside.is_some() {
+            *self.request.outside = None;
+        }
+        answer(self.peer, Answer { call_id: self.call.call_id, released: self.released });
         self.answered = true;
-        Handled(())
     }
+}
+
+#[cold]
+fn too_late() -> Status {
+    Status::deadline_exceeded("the deadline passed before the server had an answer")
+}
+
+#[cold]
+fn given_up() -> Status {
+    Status::cancelled("the caller gave the call up")
+}
+
+#[cold]
+fn undecodable(error: &DecodeError) -> Status {
+    Status::internal(format!("the request does not decode: {error}"))
 }
 
 impl Drop for Exchange<'_> {
     fn drop(&mut self) {
-        if !self.answered {
-            let answer = self.take_answer();
-            self.peer.fail(answer, &Status::internal("the service dropped the call without an answer"));
+        if !self.0.answered {
+            self.0.fail(&Status::internal("the service dropped the call without an answer"));
         }
     }
 }
 
 impl fmt::Debug for Exchange<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Exchange").field("call", &self.call).finish_non_exhaustive()
+        f.debug_struct("Exchange").field("call", &self.0.call).finish_non_exhaustive()
     }
 }
 

@@ -68,14 +68,14 @@ impl Peer {
         if let Err(status) = encode_inline(&mut entry, message, len) {
             return self.fail(answer, &status);
         }
-        self.send_entry(answer, entry);
+        self.send_entry(answer, &entry);
     }
 
     #[inline]
-    fn send_entry(&self, answer: Answer, entry: Entry) {
+    fn send_entry(&self, answer: Answer, entry: &Entry) {
         self.calls.end(answer.call_id);
-        if let Err(SendFailure::Wait) = self.link.push(&entry, None) {
-            self.backlog.push(&self.link, Queued::Entry(entry));
+        if let Err(SendFailure::Wait) = self.link.push(entry, None) {
+            self.backlog.push(&self.link, Queued::Entry(entry.clone()));
         }
     }
 
@@ -90,8 +90,8 @@ impl Peer {
     /// Answers with bytes.
     pub(super) fn reply_raw(&self, answer: Answer, mut body: RawBody<'static>) {
         let head = answer.head(Code::Ok);
-        if let Some(entry) = body.inline(head) {
-            return self.send_entry(answer, entry);
+        if let Some(bytes) = body.inline() {
+            return self.send_entry(answer, &head.inline_with(bytes));
         }
         match body.prepare(&self.link, head) {
             Ok(prepared) => self.send_owned(answer, prepared),

@@ -8,7 +8,7 @@ use crossbeam_channel::{Sender, unbounded};
 
 use crate::connection::{Arrived, Received};
 use crate::server::builder::Handlers;
-use crate::server::exchange::{Exchange, Incoming};
+use crate::server::exchange::{Incoming, serve};
 use crate::server::peer::Peer;
 use crate::server::router::Router;
 
@@ -20,8 +20,9 @@ struct Job {
 }
 
 impl Job {
-    fn run(mut self, router: &Router) {
-        router.call(Exchange::new(&self.peer, self.call, self.payload.arrived()));
+    fn run(self, router: &Router) {
+        let Self { peer, call, payload } = self;
+        payload.arrived(|payload| serve(&peer, call, payload, |exchange| router.call(exchange)));
     }
 }
 
@@ -50,10 +51,10 @@ impl Dispatch {
     }
 
     /// Runs the handler, or has a thread of the pool run it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn call(&self, peer: &Arc<Peer>, call: Incoming, payload: Arrived<'_>) {
         match &self.pool {
-            None => self.router.call(Exchange::new(peer, call, payload)),
+            None => serve(peer, call, payload, |exchange| self.router.call(exchange)),
             // The receivers live as long as the threads, which end when this sender is dropped.
             Some(pool) => pool
                 .send(Job { peer: peer.clone(), call, payload: payload.keep() })

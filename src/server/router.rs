@@ -83,13 +83,13 @@ impl Router {
     }
 
     /// Answers a call.
-    #[inline]
-    pub(super) fn call(&self, exchange: Exchange<'_>) {
-        let Handled { .. } = match self.routes.get(exchange.method()) {
+    #[inline(always)]
+    pub(super) fn call(&self, exchange: Exchange<'_>) -> Handled {
+        match self.routes.get(exchange.method()) {
             Some(&Route::Service { service, method }) => self.services[service].call(method, exchange),
             Some(&Route::Raw(index)) => exchange.raw(&self.raw[index]),
             None => exchange.unimplemented(),
-        };
+        }
     }
 }
 

@@ -36,7 +36,10 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "leaver_does_not_wait_for_the_leader",
         file: "client/calls.rs",
-        edits: &[("        while !self.is_done(ticket) {\n            spin_loop();\n        }\n", "")],
+        edits: &[(
+            "        while !self.cell_of(ticket).is_done() {\n            spin_loop();\n        }\n",
+            "",
+        )],
         model: "calls::a_call_that_was_never_sent_leaves_nothing_behind",
         fails_with: "the payload ends once",
     },
@@ -44,7 +47,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         name: "abandoned_cell_is_not_freed",
         file: "client/calls.rs",
         edits: &[(
-            "        if own(ABANDONED) {\n            self.free(index);",
+            "        if own(ABANDONED) {\n            self.free(cell, index);",
             "        if own(ABANDONED) {",
         )],
         model: "calls::a_caller_that_left_meets_no_old_reply",

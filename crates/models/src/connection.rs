@@ -10,12 +10,12 @@ mod space;
 pub(crate) use space::SpaceNews;
 
 /// A received payload.
-pub(crate) struct Received {
+pub(crate) struct Kept {
     /// `None` if it is empty.
     dropped: Option<Arc<AtomicUsize>>,
 }
 
-impl Received {
+impl Kept {
     pub(crate) fn counted_by(dropped: &Arc<AtomicUsize>) -> Self {
         Self { dropped: Some(dropped.clone()) }
     }
@@ -29,7 +29,7 @@ impl Received {
     }
 }
 
-impl Drop for Received {
+impl Drop for Kept {
     fn drop(&mut self) {
         if let Some(dropped) = &self.dropped {
             dropped.fetch_add(1, Ordering::Relaxed);

@@ -50,7 +50,7 @@ proptest! {
 
     #[test]
     fn what_is_admitted_could_be_ours(head in head(), body in prop::array::uniform12(any::<u64>())) {
-        if let Ok(entry) = Entry::admit(Record { head, body }) {
+        if let Ok(entry) = Entry::admit(Record::new(head, body)) {
             let twin = rebuilt(&entry);
             prop_assert_eq!(twin.record().head, head);
             prop_assert_eq!(twin.body(), entry.body());
@@ -94,7 +94,7 @@ fn each_check_refuses_alone() {
     let in_slot = [0x0101, 5, 6, 7, 3, 0, 0];
     let cancel = [3, 5, 0, 0, 0, 0, 0];
     let nop = [5, 0, 0, 0, 0, 0, 0];
-    let admit = |head| Entry::admit(Record { head, body: [0; BODY_WORDS] });
+    let admit = |head| Entry::admit(Record::new(head, [0; BODY_WORDS]));
     for good in [request, in_slot, cancel, nop] {
         assert!(admit(good).is_ok(), "{good:?}");
     }

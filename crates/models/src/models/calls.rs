@@ -5,7 +5,7 @@ use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
 use crate::client::calls::{CallTable, Delivered, Reply, Ticket};
-use crate::connection::Received;
+use crate::connection::Kept;
 use crate::harness::unbounded;
 
 /// What the server says.
@@ -18,11 +18,11 @@ fn beside_deliver<R>(
 ) -> (R, Result<Delivered, ()>, Arc<CallTable>, usize) {
     let table = Arc::new(CallTable::new(1));
     let dropped = Arc::new(AtomicUsize::new(0));
-    let ticket = table.claim(0).expect("a free cell");
+    let ticket = table.claim().expect("a free cell");
     let leader = thread::spawn({
         let (table, dropped) = (table.clone(), dropped.clone());
         move || {
-            let payload = Received::counted_by(&dropped);
+            let payload = Kept::counted_by(&dropped);
             table.deliver(ticket.call_id, |reply| *reply = Reply { code: CODE, payload }).map_err(drop)
         }
     });
@@ -34,9 +34,9 @@ fn beside_deliver<R>(
 
 /// The only cell is free, once.
 fn assert_free(table: &CallTable) {
-    let first = table.claim(0);
+    let first = table.claim();
     assert!(first.is_some(), "the cell was never given back");
-    assert!(table.claim(0).is_none(), "the cell was given back twice");
+    assert!(table.claim().is_none(), "the cell was given back twice");
 }
 
 #[test]
@@ -61,14 +61,14 @@ pub(crate) fn a_caller_that_left_meets_no_old_reply() {
     unbounded(|| {
         let (again, delivered, table, ended) = beside_deliver(|table, ticket| {
             table.abandon(ticket);
-            table.claim(0)
+            table.claim()
         });
         assert!(delivered.is_ok(), "an honest reply is no violation");
         assert_eq!(ended, 1, "the payload ends once");
         match again {
             Some(ticket) => {
-                assert!(!table.is_done(ticket), "an old reply in a new call");
-                assert!(table.claim(0).is_none(), "the cell was given back twice");
+                assert!(!table.cell_of(ticket).is_done(), "an old reply in a new call");
+                assert!(table.claim().is_none(), "the cell was given back twice");
             }
             None => assert_free(&table),
         }
@@ -81,11 +81,11 @@ pub(crate) fn a_call_that_was_never_sent_leaves_nothing_behind() {
     unbounded(|| {
         let (again, _, table, ended) = beside_deliver(|table, ticket| {
             table.cancel_unsent(ticket);
-            table.claim(0)
+            table.claim()
         });
         assert_eq!(ended, 1, "the payload ends once");
         let ticket = again.expect("the cell was never given back");
-        assert!(!table.is_done(ticket), "an old reply in a new call");
-        assert!(table.claim(0).is_none(), "the cell was given back twice");
+        assert!(!table.cell_of(ticket).is_done(), "an old reply in a new call");
+        assert!(table.claim().is_none(), "the cell was given back twice");
     });
 }

@@ -10,7 +10,7 @@ use crate::ring::{Consumer, HeapRing, Kicker, Producer, Record, ReserveError, Sl
 use crate::slab::{Harvest, Slab, give_back};
 use crate::sync::Parker;
 
-const RECORD: Record = Record { head: [0; HEAD_WORDS], body: [0; BODY_WORDS] };
+const RECORD: Record = Record::new([0; HEAD_WORDS], [0; BODY_WORDS]);
 
 /// A ring, and what one side needs to sleep and the other to wake it.
 struct Channel {

@@ -40,7 +40,7 @@ impl Channel {
         let position = reservation.position();
         // SAFETY: loom checks that no other access overlaps.
         self.cell(position).with_mut(|bytes| unsafe { *bytes = position });
-        reservation.commit(&Record { head: [position as u32; HEAD_WORDS], body: [position; BODY_WORDS] });
+        reservation.commit(&Record::new([position as u32; HEAD_WORDS], [position; BODY_WORDS]));
         true
     }
 
