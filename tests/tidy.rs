@@ -36,6 +36,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/connection/writer.rs",
     "src/layout/copy.rs",
     "src/layout/copy/tests.rs",
+    "src/layout/prefetch.rs",
     "src/layout/view.rs",
     "src/os/credentials.rs",
     "src/os/fork.rs",

@@ -50,6 +50,8 @@ pub(crate) mod header;
 #[cfg(not(mmap_rpc_loom))]
 pub(crate) mod offset;
 #[cfg(not(mmap_rpc_loom))]
+pub(crate) mod prefetch;
+#[cfg(not(mmap_rpc_loom))]
 pub(crate) mod view;
 
 pub(crate) use handle::Handle;
@@ -60,5 +62,6 @@ pub(crate) use {
     geometry::{Class, Geometry, PAGE},
     header::{HEADER_BYTES, Header},
     offset::{RawOffset, SlotBounds},
+    prefetch::prefetch_for_write,
     view::{RegionView, read_header},
 };

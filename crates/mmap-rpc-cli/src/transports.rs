@@ -13,6 +13,7 @@ pub mod raw;
 mod ring;
 mod shared;
 pub mod typed;
+pub mod typed_fixed;
 pub mod unix_socket;
 
 use std::path::{Path, PathBuf};
@@ -34,6 +35,7 @@ pub const ALL: Catalog = &[
     &in_process::Work,
     &in_process::Memcpy,
     &typed::Typed,
+    &typed_fixed::TypedFixed,
     &raw::Raw,
     &raw::Borrowed,
     &raw::Untouched,
