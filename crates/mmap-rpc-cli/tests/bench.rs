@@ -59,7 +59,8 @@ fn json_has_every_row() {
     let mut expected = BTreeSet::new();
     expected.extend(cells(&["work", "memcpy", "typed", "raw", "borrowed", "unix-socket"], "latency", &sizes));
     expected.extend(cells(&["headline", "copies"], "latency", &[5_592_408]));
-    expected.extend(cells(&["typed", "unix-socket"], "flood", &[64]));
+    expected.extend(cells(&["typed-fixed"], "latency", &[64]));
+    expected.extend(cells(&["typed", "typed-fixed", "unix-socket"], "flood", &[64]));
     expected.extend(cells(&["bare-futex", "typed", "unix-socket"], "wake", &[64]));
     expected.extend(cells(&["bare-futex", "typed", "unix-socket"], "one-core", &[64]));
     expected.extend(cells(&["typed"], "idle", &[0]));
