@@ -16,7 +16,7 @@ use mmap_rpc::internals::peer::{ClientOffer, FileSpec, Frame, Host, Refusal, Sea
 use mmap_rpc::{Channel, ConnectError};
 use watch::{Site, alone, holdings, logged, nothing_left_since, path_in};
 
-const BASE: u64 = 0x15000;
+const BASE: u64 = 0x10000;
 
 fn eventfd(flags: rustix::event::EventfdFlags) -> OwnedFd {
     rustix::event::eventfd(0, flags).unwrap()
@@ -48,7 +48,7 @@ fn bad_descriptors() -> Vec<BadOffer> {
             BASE,
             file(FileSpec { bytes: BASE - 4096, allocated: BASE - 4096, ..base() }),
             None,
-            &["size differs", "86016", "81920"],
+            &["size differs", "65536", "61440"],
         ),
         (
             "long",
@@ -90,7 +90,7 @@ fn bad_descriptors() -> Vec<BadOffer> {
         ("no region", BASE, file(FileSpec { head: vec![], ..base() }), None, &["header", "wrong magic"]),
         ("layout version", BASE, header(8, 9), None, &["layout version 9, this side speaks 1"]),
         ("header features", BASE, header(16, 1), None, &["unknown feature bits 0x1"]),
-        ("header length", BASE, header(25, 1), None, &["stated length", "actual length 86016"]),
+        ("header length", BASE, header(25, 1), None, &["stated length", "actual length 65536"]),
         ("ring capacity", BASE, header(64, 3), None, &["header", "capacity"]),
         ("overlap", BASE, header(41, 0x10), None, &["header", "overlap"]),
         (
@@ -98,7 +98,7 @@ fn bad_descriptors() -> Vec<BadOffer> {
             4096,
             file(FileSpec { bytes: 4096, allocated: 4096, ..base() }),
             None,
-            &["stated length 86016"],
+            &["stated length 65536"],
         ),
         ("bell: pipe", BASE, None, Some(pipe()), &["doorbell", "not an eventfd"]),
         ("bell: null", BASE, None, Some(null()), &["doorbell", "not an eventfd"]),

@@ -114,7 +114,7 @@ impl ChannelBuilder {
 
     /// Most shared memory that each side may use for this connection, in bytes; 256 MiB unless set.
     ///
-    /// A region starts at 84 KiB and grows on demand. It has to hold the largest messages that are on their
+    /// A region starts at 64 KiB and grows on demand. It has to hold the largest messages that are on their
     /// way at one time.
     pub fn max_region_bytes(mut self, bytes: u64) -> Self {
         self.config.limits.max_region_bytes = bytes.max(self.config.geometry.total_len);

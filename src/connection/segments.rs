@@ -15,7 +15,8 @@ use crate::wire::SegmentAdded;
 
 /// What is mapped of the peer's region, by bit-set word of its handles. Owned by the connection's driver.
 pub(crate) struct PeerSegments {
-    words: Box<[Option<Word>]>,
+    /// Those of the segments until now: most connections have few of the many that there can be.
+    words: Vec<Option<Word>>,
     segments: Vec<Segment>,
     /// Bytes of all mapped segments, base included.
     bytes: Arc<AtomicU64>,
@@ -54,7 +55,7 @@ struct Segment {
 impl PeerSegments {
     pub(crate) fn new(base: &PeerBase) -> Self {
         let mut segments = Self {
-            words: (0..HANDLE_WORDS).map(|_| None).collect(),
+            words: Vec::new(),
             segments: Vec::new(),
             bytes: Arc::new(AtomicU64::new(base.geometry.total_len)),
         };
@@ -73,7 +74,11 @@ impl PeerSegments {
         offset: u64,
         mapping: Option<Arc<PeerSegment>>,
     ) {
-        for (index, word) in self.words[first..first + count.div_ceil(64) as usize].iter_mut().enumerate() {
+        let words = first..first + count.div_ceil(64) as usize;
+        if self.words.len() < words.end {
+            self.words.resize_with(words.end, || None);
+        }
+        for (index, word) in self.words[words].iter_mut().enumerate() {
             let before = index as u32 * 64;
             *word = Some(Word {
                 mapping: mapping.clone(),
@@ -98,12 +103,11 @@ impl PeerSegments {
         }
         let first = added.first_handle as usize / 64;
         let words = first..first.saturating_add(added.slot_count.div_ceil(64) as usize);
-        match self.words.get(words.clone()) {
-            None => return Err(Violation::Segment("handles beyond the protocol's maximum".into())),
-            Some(words) if words.iter().any(Option::is_some) => {
-                return Err(Violation::Segment("handles of another segment".into()));
-            }
-            Some(_) => {}
+        if words.end > HANDLE_WORDS {
+            return Err(Violation::Segment("handles beyond the protocol's maximum".into()));
+        }
+        if self.words.iter().skip(words.start).take(words.len()).any(Option::is_some) {
+            return Err(Violation::Segment("handles of another segment".into()));
         }
         let mapping = admit_sealed(fd, added.bytes).map_err(|error| Violation::Segment(error.to_string()))?;
         self.bytes.fetch_add(added.bytes, Ordering::Relaxed);
@@ -125,7 +129,7 @@ impl PeerSegments {
 
     /// Whether a handle's segment has been announced.
     pub(crate) fn knows(&self, handle: u32) -> bool {
-        Handle::new(handle).is_some_and(|handle| self.words[handle.word()].is_some())
+        Handle::new(handle).is_some_and(|handle| matches!(self.words.get(handle.word()), Some(Some(_))))
     }
 
     /// Turns a peer's descriptor into a payload guard, after every check that it can fail.
@@ -133,7 +137,8 @@ impl PeerSegments {
         let Descriptor { handle: raw, offset, length } = descriptor;
         let violation = |check| Violation::Descriptor { handle: raw, offset, length, check };
         let handle = Handle::new(raw).ok_or_else(|| violation("handle beyond the maximum"))?;
-        let word = self.words[handle.word()].as_ref().ok_or_else(|| violation("segment not announced"))?;
+        let word = self.words.get(handle.word()).and_then(Option::as_ref);
+        let word = word.ok_or_else(|| violation("segment not announced"))?;
         if handle.bit() >= word.slots {
             return Err(violation("handle beyond the segment's slots"));
         }

@@ -246,13 +246,13 @@ impl Geometry {
         })
     }
 
-    /// The base segment of an ordinary connection: 256 entries, and a few slots of the smaller classes; 84
+    /// The base segment of an ordinary connection: 256 entries, and a few slots of the smaller classes; 64
     /// KiB in all.
     ///
     /// It is small, because a thousand idle connections must cost little. More slots, and larger ones, are
     /// added as segments of their own once somebody needs them.
     pub(crate) fn standard() -> Self {
-        let classes = [(256, 16), (1 << 10, 4), (4 << 10, 2), (20 << 10, 1)];
+        let classes = [(256, 16), (1 << 10, 4), (4 << 10, 2)];
         Self::plan(256, &classes).expect("the standard classes can be laid out")
     }
 

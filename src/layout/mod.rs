@@ -25,7 +25,7 @@
 //!          │ class 0: slot 0, 1, …        │ slot count * slot size  owner's writers, one per claimed slot
 //!          │ class 1: …                   │                         (64-aligned; page-aligned from 4 KiB up)
 //!          │ …                            │
-//!  0x15000 └──────────────────────────────┘ total length: a multiple of 4096
+//!  0x10000 └──────────────────────────────┘ total length: a multiple of 4096
 //! ```
 //!
 //! Only the owner writes; the peer maps the whole read-only. Everything that the peer reads here is

@@ -8,7 +8,7 @@
 use std::array;
 
 use crate::layout::words::HANDLE_WORDS;
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// Size classes that exist at one time.
 pub(crate) const MAX_CLASSES: usize = if HANDLE_WORDS < 15 { HANDLE_WORDS } else { 15 };
@@ -25,17 +25,19 @@ const NONE: u64 = u64::MAX;
 
 const _: () = assert!(MAX_CLASSES <= END as usize && (MAX_CLASSES + 1) * PLACE as usize <= 64);
 
+const _: () = assert!(HANDLE_WORDS <= 1 << 8, "a word's number is a byte");
+
 /// The numbers of the words that hold slots of one class.
 #[derive(Debug)]
 pub(super) struct WordList {
     len: AtomicU32,
     /// Below [`HANDLE_WORDS`], stale or not: nothing else is ever stored.
-    numbers: [AtomicU32; HANDLE_WORDS],
+    numbers: [AtomicU8; HANDLE_WORDS],
 }
 
 impl WordList {
     fn new() -> Self {
-        Self { len: AtomicU32::new(0), numbers: array::from_fn(|_| AtomicU32::new(0)) }
+        Self { len: AtomicU32::new(0), numbers: array::from_fn(|_| AtomicU8::new(0)) }
     }
 
     #[inline]
@@ -67,7 +69,7 @@ impl WordList {
 
     fn push(&self, number: usize) {
         let len = self.len.load(Ordering::Relaxed); // only growth writes it, and growth is serialised
-        self.numbers[len as usize].store(number as u32, Ordering::Relaxed); // published by the length
+        self.numbers[len as usize].store(number as u8, Ordering::Relaxed); // published by the length
         // Release pairs with the Acquire in `len`.
         self.len.store(len + 1, Ordering::Release);
     }
@@ -79,7 +81,7 @@ impl WordList {
             return len;
         };
         // Relaxed, both: a reader that sees one without the other tries a stale number, or one less.
-        self.numbers[at].store(self.number(len - 1) as u32, Ordering::Relaxed);
+        self.numbers[at].store(self.number(len - 1) as u8, Ordering::Relaxed);
         self.len.store(len as u32 - 1, Ordering::Relaxed);
         len - 1
     }

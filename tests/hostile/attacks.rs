@@ -143,7 +143,7 @@ fn segments() -> Vec<Attack> {
         announce("a seal is missing", added(1, 1, 256), file.make().unwrap(), words);
     }
     announce("handles of the base", added(1, 1, 0), file(1), &["handles of another segment"]);
-    announce("handles that reach into the base", added(1, 1, 192), file(1), &["handles of another segment"]);
+    announce("handles that reach into the base", added(1, 1, 128), file(1), &["handles of another segment"]);
     announce("handles past the last", added(1, 1, 8192), file(1), &["beyond the protocol's maximum"]);
     announce("handles across the last", added(1, 65, 8128), file(65), &["beyond the protocol's maximum"]);
     let huge =
@@ -195,7 +195,7 @@ pub(crate) fn entries(good: RawEntry) -> Vec<(RawEntry, &'static [&'static str])
         (good.slot(u32::MAX, 0, 1), &["handle beyond the maximum"]),
         (good.slot(256, 0, 1), &["segment not announced"]),
         (good.slot(8191, 0, 1), &["segment not announced"]),
-        (good.slot(192 + 32, start, 1), &["handle beyond the segment's slots"]),
+        (good.slot(128 + 32, start, 1), &["handle beyond the segment's slots"]),
         (good.slot(64, start - 1, 1), &["starts before the slot"]),
         (good.slot(64, 0, 8), &["starts before the slot"]),
         (good.slot(64, start, end - start + 1), &["ends past the slot"]),

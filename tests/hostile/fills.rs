@@ -14,8 +14,8 @@ const FOLLOWED: u32 = 16;
 
 /// A request whose message of `length` bytes is being written into one of the large slots.
 fn filling(call_id: u32, line: u64, start: u64, length: u64) -> RawEntry {
-    let (first, _) = Peer::slot_bounds(192).unwrap();
-    RawEntry::request(call_id, ECHO).slot(192, first, length).fill(line, start)
+    let (first, _) = Peer::slot_bounds(128).unwrap();
+    RawEntry::request(call_id, ECHO).slot(128, first, length).fill(line, start)
 }
 
 fn answered(peer: &mut Peer) -> Option<u32> {
@@ -133,7 +133,7 @@ fn a_second_request_is_noticed_when_it_is_whole() {
 #[test]
 fn a_message_that_comes_byte_by_byte_does_not_starve_the_others() {
     let _alone = alone();
-    let (first, end) = Peer::slot_bounds(192).unwrap();
+    let (first, end) = Peer::slot_bounds(128).unwrap();
     let length = end - first;
     let level = std::sync::atomic::AtomicU64::new(0);
     served_beside(move |peer| {
