@@ -247,3 +247,36 @@ fn callers_who_wait_for_their_replies_are_never_refused() {
         crowd(pool, 4 * MIB, 8, |client| client.make(make).timeout(PATIENCE).wait().map(drop));
     }
 }
+
+/// Processor time that a call which takes 100 ms costs its caller, on the processor where it costs most: on
+/// the server's own, nobody spins.
+fn cost_of_waiting(channel: &Channel) -> Duration {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+    use rustix::time::{ClockId, clock_gettime};
+    let used = || Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap();
+    let client = EchoClient::new(channel.clone());
+    let allowed = sched_getaffinity(None).unwrap();
+    let cost = |cpu| {
+        let mut one = CpuSet::new();
+        one.set(cpu);
+        sched_setaffinity(None, &one).unwrap();
+        let before = used();
+        client.sleep(SleepRequest { milliseconds: 100 }).timeout(PATIENCE).wait().unwrap();
+        used() - before
+    };
+    // The server does not stay where it is either.
+    let cpus = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu));
+    let costs = cpus.cycle().take(8).map(cost).collect::<Vec<_>>();
+    sched_setaffinity(None, &allowed).unwrap();
+    costs.into_iter().max().unwrap()
+}
+
+#[test]
+fn a_caller_looks_for_its_reply_as_long_as_it_was_told() {
+    let server = ServerProcess::start(Setup { pool: 1, ..Setup::default() });
+    let cost = |spin| cost_of_waiting(&Channel::builder().spin(spin).connect(server.path()).unwrap());
+    assert!(cost(Duration::ZERO) < Duration::from_millis(20));
+    if thread::available_parallelism().unwrap().get() > 1 {
+        assert!(cost(PATIENCE) > Duration::from_millis(50));
+    }
+}

@@ -84,6 +84,7 @@ pub(super) fn connect(path: &Path, config: Config) -> Result<Core, ConnectError>
     let socket = attempt.reach()?;
     let credentials = socket.credentials()?;
     check_user(credentials).map_err(|reason| attempt.refused(reason))?;
+    let spin = config.spin;
     let (handshake, frame, descriptors) = ClientHandshake::start(config)?;
     let mut exchange = Exchange::new(&socket)?;
     exchange.send(&attempt, &frame, &descriptors)?;
@@ -101,7 +102,7 @@ pub(super) fn connect(path: &Path, config: Config) -> Result<Core, ConnectError>
     let mut session = Session::new(Role::Client, &link, frames);
     // The server may have written more behind its answer.
     session.on_frames(&link).map_err(|failure| attempt.refused(status_of(failure, &link).to_string()))?;
-    let driver = Driver::new(&link, session)?;
+    let driver = Driver::new(&link, session, spin)?;
     Ok(Core::new(link, driver))
 }
 

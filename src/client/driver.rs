@@ -18,7 +18,7 @@ use crate::client::awaited::{Awaited, Nothing};
 use crate::client::core::{Core, Handed};
 use crate::connection::{CloseReason, Link, Polled, Session, SocketState, read_control};
 use crate::os::{Event, Interest, Poller, current_cpu};
-use crate::ring::{AdaptiveSpin, Inline, SPIN_BUDGET, UNKNOWN_CPU, WAKING_SPIN_BUDGET, glance, spin_until};
+use crate::ring::{AdaptiveSpin, Inline, UNKNOWN_CPU, WAKING_SPIN_BUDGET, glance, spin_until};
 use crate::sync::Ordering;
 
 const SOCKET: u64 = 0;
@@ -56,7 +56,7 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(link: &Link, session: Session) -> io::Result<Self> {
+    pub(crate) fn new(link: &Link, session: Session, spin: Duration) -> io::Result<Self> {
         let poller = Poller::new()?;
         poller.add(link.socket(), SOCKET, Interest::EdgeWithWrite)?;
         poller.add(link.own_bell(), BELL, Interest::Edge)?;
@@ -64,7 +64,7 @@ impl Driver {
             session,
             poller,
             events: Vec::new(),
-            spin: AdaptiveSpin::new(SPIN_BUDGET),
+            spin: AdaptiveSpin::new(spin),
             cpu: UNKNOWN_CPU,
             ring_read: 0,
             unread: false,
@@ -172,7 +172,8 @@ impl Driver {
         let peer_cpu = link.peer_control().cpu.0.load(Ordering::Relaxed);
         let spin = self.spin.should_spin(cpu, peer_cpu);
         if spin {
-            let budget = if link.peer_is_asleep() { WAKING_SPIN_BUDGET } else { self.spin.budget() };
+            let budget = self.spin.budget();
+            let budget = if link.peer_is_asleep() { budget.max(WAKING_SPIN_BUDGET) } else { budget };
             let budget = left.map_or(budget, |left| left.min(budget));
             if spin_until(budget, || next.is_there()) {
                 self.spin.succeeded();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::layout::Geometry;
+use crate::ring::SPIN_BUDGET;
 use crate::wire::Limits;
 
 /// The oldest and the newest version of the protocol that this build speaks.
@@ -28,6 +29,8 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     /// Longest time from the first byte to an established connection.
     pub(crate) handshake_timeout: Duration,
+    /// How long to look for the next message before sleeping.
+    pub(crate) spin: Duration,
     /// Sections and size classes of the base segment.
     pub(crate) geometry: Geometry,
 }
@@ -37,6 +40,7 @@ impl Default for Config {
         Self {
             limits: Limits { max_message_size: 64 << 20, max_region_bytes: 256 << 20, max_in_flight: 1024 },
             handshake_timeout: Duration::from_secs(5),
+            spin: SPIN_BUDGET,
             geometry: Geometry::standard(),
         }
     }

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use crate::connection::{CloseReason, Config};
 use crate::os::{Event, Interest, Listener, Poller, Socket};
-use crate::ring::{AdaptiveSpin, SPIN_BUDGET, glance, spin_until};
+use crate::ring::{AdaptiveSpin, glance, spin_until};
 use crate::server::connection::{Connection, Turn};
 use crate::server::handshake::Handshake;
 use crate::server::pool::Dispatch;
@@ -110,6 +110,7 @@ impl Reactor {
         if let Some(listener) = &listener {
             poller.add(listener, LISTENER, Interest::Level)?;
         }
+        let spin = AdaptiveSpin::new(shared.config.spin);
         Ok(Self {
             shared,
             number,
@@ -122,7 +123,7 @@ impl Reactor {
             handshakes: Vec::new(),
             active: Vec::new(),
             recent: 0,
-            spin: AdaptiveSpin::new(SPIN_BUDGET),
+            spin,
             spun: false,
             flooded: false,
             ends_at: None,

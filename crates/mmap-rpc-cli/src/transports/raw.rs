@@ -1,6 +1,7 @@
 //! Calls of plain bytes of this library: copied, filled and read where they travel, or not touched at all.
 
 use std::cell::RefCell;
+use std::time::Duration;
 
 use mmap_rpc::server::Replier;
 use mmap_rpc::{Channel, Method, Payload, RawBody, Request, Server, Status};
@@ -8,13 +9,16 @@ use mmap_rpc::{Channel, Method, Payload, RawBody, Request, Server, Status};
 use crate::args::Mode;
 use crate::machine;
 use crate::serving::Serving;
-use crate::transports::typed::{answer, channel, run};
+use crate::transports::typed::{answer, channel_with, run};
 use crate::transports::{Echo, Place, Transport};
 use crate::work;
 
 const COPIED: &str = "/bench.Raw/Copied";
 const BORROWED: &str = "/bench.Raw/Borrowed";
 const IGNORED: &str = "/bench.Raw/Ignored";
+
+/// How long both sides look for a message: longer than the work on 4 MiB takes, as the rows do that poll.
+const SPIN: Duration = Duration::from_millis(1);
 
 /// Sizes of the messages that nobody touches.
 const UNTOUCHED: [usize; 5] = [4 << 10, 64 << 10, 1 << 20, 64 << 20, 1 << 30];
@@ -34,7 +38,7 @@ pub struct Untouched;
 /// A server with all three methods.
 fn serve(serving: &Serving) -> anyhow::Result<()> {
     let builder = Server::builder().raw(COPIED, copied).raw(BORROWED, borrowed).raw(IGNORED, ignored);
-    run(serving, builder)
+    run(serving, builder.spin(SPIN))
 }
 
 thread_local! {
@@ -84,7 +88,7 @@ fn connect(
     method: &'static str,
     call: fn(&mut Client, usize, u64) -> anyhow::Result<()>,
 ) -> anyhow::Result<Box<dyn Echo>> {
-    let channel = channel(place)?;
+    let channel = channel_with(place, Channel::builder().spin(SPIN))?;
     let method = channel.method(method);
     Ok(Box::new(Client { channel, method, call, request: Vec::new(), reply: Vec::new() }))
 }

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use anyhow::Context;
 use bytes::Bytes;
 use mmap_rpc::server::{Exchange, Handled, Service};
-use mmap_rpc::{Channel, Method, Pending, Request, Response, Server, ServerBuilder};
+use mmap_rpc::{Channel, ChannelBuilder, Method, Pending, Request, Response, Server, ServerBuilder};
 
 use crate::args::Mode;
 use crate::serving::Serving;
@@ -60,8 +60,13 @@ pub(super) fn run(serving: &Serving, builder: ServerBuilder) -> anyhow::Result<(
 
 /// A channel to the server of a place.
 pub(super) fn channel(place: &Place) -> anyhow::Result<Channel> {
+    channel_with(place, Channel::builder())
+}
+
+/// The same with other settings.
+pub(super) fn channel_with(place: &Place, builder: ChannelBuilder) -> anyhow::Result<Channel> {
     let (message, region) = limits(place.max_size);
-    let builder = Channel::builder().max_message_size(message).max_region_bytes(region);
+    let builder = builder.max_message_size(message).max_region_bytes(region);
     builder.connect(socket(&place.directory)).context("cannot connect")
 }
 
