@@ -106,7 +106,7 @@ mod slab;
 mod sync;
 mod wire;
 
-pub use client::{Call, Channel, ChannelBuilder, ConnectError, Method, Pending, RawCall};
+pub use client::{Call, Channel, ChannelBuilder, ConnectError, Method, Pending, PendingRaw, RawCall};
 pub use error::Violation;
 pub use os::Credentials;
 pub use raw::{Loan, Payload, RawBody};

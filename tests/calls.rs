@@ -127,6 +127,23 @@ fn a_raw_method_can_be_called_with_messages() {
 // ---- deadlines and cancelled calls -------------------------------------------------------------------
 
 #[track_caller]
+#[test]
+fn raw_calls_under_way_find_their_own_replies_in_any_order() {
+    let server = LocalServer::default_settings();
+    let channel = Channel::connect(server.path()).unwrap();
+    let echo = channel.method(RAW_ECHO);
+    // Inside entries, in slots, and neither first in, first out.
+    let data: Vec<_> = (0..20).map(|call| noise(if call % 3 == 0 { 3000 } else { 50 }, call)).collect();
+    let mut pending: Vec<_> =
+        data.iter().map(|data| channel.raw(&echo, &data[..]).timeout(PATIENCE).start().unwrap()).collect();
+    drop(pending.remove(7));
+    let calls = (0..20).filter(|&call| call != 7).rev();
+    for (call, pending) in calls.zip(pending.into_iter().rev()) {
+        assert_eq!(pending.wait().unwrap().to_vec(), data[call], "call {call}");
+    }
+    assert_alive(&server.client());
+}
+
 fn assert_late<T>(result: Result<T, Status>) {
     let status = result.err().expect("the deadline passed");
     assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");

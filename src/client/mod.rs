@@ -25,4 +25,4 @@ pub use call::{Call, Pending};
 pub use channel::{Channel, ChannelBuilder};
 pub use connect::ConnectError;
 pub use method::Method;
-pub use raw::RawCall;
+pub use raw::{PendingRaw, RawCall};

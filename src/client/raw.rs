@@ -9,8 +9,8 @@ use crate::client::method::Method;
 use crate::raw::{Payload, RawBody};
 use crate::rpc::Status;
 
-/// A raw call that has not been sent: set its timeout, then [`wait`](Self::wait).
-#[must_use = "a call is not sent until wait() is called"]
+/// A raw call that has not been sent: set its timeout, then [`wait`](Self::wait) or [`start`](Self::start).
+#[must_use = "a call is not sent until wait() or start() is called"]
 pub struct RawCall<'a> {
     core: &'a Core,
     method: Method,
@@ -36,12 +36,16 @@ impl<'a> RawCall<'a> {
     /// As [`Call::wait`](crate::Call::wait), and `InvalidArgument` for a loan of another channel.
     #[inline]
     pub fn wait(self) -> Result<Payload, Status> {
-        self.start()?.wait(|payload| Ok(Payload::new(payload.keep())))
+        self.start()?.wait()
     }
 
-    /// Sends the bytes without waiting for those that come back.
+    /// Sends the bytes without waiting for those that come back, so that several calls can be under way at
+    /// once.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait), where the call cannot be sent. Waits only for room to send.
     #[inline]
-    fn start(mut self) -> Result<InFlight<'a>, Status> {
+    pub fn start(mut self) -> Result<PendingRaw<'a>, Status> {
         let deadline = deadline_after(self.timeout);
         let core = self.core;
         let unsent = core.begin(self.method, deadline)?;
@@ -53,7 +57,28 @@ impl<'a> RawCall<'a> {
             let mut prepared = unsent.once_there_is_space(|| self.body.prepare(&core.link, head))?;
             unsent.once_there_is_space(|| prepared.send(&core.link))?;
         }
-        Ok(InFlight::new(core, unsent.sent(), deadline))
+        Ok(PendingRaw(InFlight::new(core, unsent.sent(), deadline)))
+    }
+}
+
+/// A raw call that was sent and not yet answered. Dropping it cancels the call.
+#[must_use = "dropping a pending call cancels it"]
+pub struct PendingRaw<'a>(InFlight<'a>);
+
+impl PendingRaw<'_> {
+    /// Waits for the bytes that come back.
+    ///
+    /// # Errors
+    /// As [`RawCall::wait`].
+    #[inline]
+    pub fn wait(self) -> Result<Payload, Status> {
+        self.0.wait(|payload| Ok(Payload::new(payload.keep())))
+    }
+}
+
+impl fmt::Debug for PendingRaw<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 
