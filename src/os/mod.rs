@@ -13,6 +13,7 @@ mod fork;
 mod listener;
 mod mapping;
 mod memfd;
+mod named;
 mod poller;
 mod socket;
 
@@ -26,6 +27,7 @@ pub(crate) use fork::ForkMark;
 pub(crate) use listener::Listener;
 pub(crate) use mapping::Mapping;
 pub(crate) use memfd::{admit_sealed, create_sealed};
+pub(crate) use named::{LONGEST_FILE, NamedFile, private_directory, sweep};
 pub(crate) use poller::{Event, Interest, Poller};
 pub(crate) use socket::{RecvError, Socket};
 

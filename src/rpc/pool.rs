@@ -9,6 +9,9 @@ use std::mem::MaybeUninit;
 use std::sync::LazyLock;
 
 use crossbeam_queue::ArrayQueue;
+use prost::Message;
+
+use crate::rpc::status::Status;
 
 /// Size of a class in bytes, and how many free buffers of it are kept.
 ///
@@ -67,8 +70,41 @@ impl PooledBuf {
         self.len += count;
     }
 
+    /// Makes it longer by what `fill` returns: the beginning, initialised, of the `count` bytes that it is
+    /// given.
+    ///
+    /// # Panics
+    /// If there is no room for `count` bytes, or `fill` returns others than it was given.
+    pub(crate) fn extend_with<E>(
+        &mut self,
+        count: usize,
+        fill: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<&mut [u8], E>,
+    ) -> Result<(), E> {
+        let room = &mut self.block[self.len..][..count];
+        let start = room.as_ptr().cast();
+        let filled = fill(room)?;
+        assert!(filled.as_ptr() == start && filled.len() <= count, "other bytes were filled");
+        self.len += filled.len();
+        Ok(())
+    }
+
+    /// A message, encoded.
+    ///
+    /// # Errors
+    /// `Internal` if it encodes to more or fewer than `len` bytes.
+    pub(crate) fn encoded<M: Message>(message: &M, len: usize) -> Result<Self, Status> {
+        let mut block = take_block(len);
+        let mut rest = &mut block[..len];
+        match message.encode(&mut rest) {
+            // All of them are initialised.
+            Ok(()) if rest.is_empty() => Ok(Self { block, len }),
+            _ => Err(Status::internal("the message's encoded_len() is not what it encodes to")),
+        }
+    }
+
     pub(crate) fn as_slice(&self) -> &[u8] {
-        // SAFETY: the first `len` bytes were initialised by `extend_by`, whose contract demands it.
+        // SAFETY: the first `len` bytes were initialised by `extend_by`, whose contract demands it, or by the
+        // safe code of the two others.
         unsafe { std::slice::from_raw_parts(self.block.as_ptr().cast(), self.len) }
     }
 }

@@ -12,9 +12,10 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::connection::{Config, MAX_IN_FLIGHT, check_methods};
-use crate::os::{Doorbell, Listener};
+use crate::os::{Doorbell, LONGEST_FILE, Listener};
 use crate::raw::{Payload, RawBody};
 use crate::rpc::{Request, Status};
+use crate::server::classic::ClassicFiles;
 use crate::server::exchange::Replier;
 use crate::server::pool::Dispatch;
 use crate::server::reactor::{Reactor, Shared};
@@ -44,6 +45,9 @@ pub enum BindError {
     /// The socket cannot be bound.
     #[error("{error}{remedy}", error = .0, remedy = remedy(.0))]
     Listen(io::Error),
+    /// The directory of classic connections' files cannot be used.
+    #[error("classic(): {0}")]
+    Classic(io::Error),
     /// The operating system refused something else.
     #[error("cannot set up the server: {0}")]
     Os(io::Error),
@@ -72,6 +76,8 @@ pub struct ServerBuilder {
     handlers: Handlers,
     reactors: usize,
     grace: Duration,
+    classic: Option<PathBuf>,
+    classic_file_size: u64,
 }
 
 impl ServerBuilder {
@@ -82,6 +88,8 @@ impl ServerBuilder {
             handlers: Handlers::default(),
             reactors: 1,
             grace: Duration::from_secs(5),
+            classic: None,
+            classic_file_size: 8 << 20,
         }
     }
 
@@ -159,6 +167,31 @@ impl ServerBuilder {
         self
     }
 
+    /// Serves clients of the classic protocol too, at the same socket, with the same methods: those of the
+    /// published Go project, and others that have a protobuf library and can map a file. Off unless set.
+    ///
+    /// Each of their connections has a file in `directory`, where its messages lie one after the other. The
+    /// directory is made, with mode 0700, if only it is missing; one that others may write to is refused.
+    /// Files are removed with their connections. What a killed server has left is removed when the next one
+    /// binds: files of our name and user whose lock nobody holds.
+    ///
+    /// This is a trusted mode. A client finds its messages where it can change them, and other processes of
+    /// the same user can open the file: neither can harm the server or another connection, but nothing keeps
+    /// them from changing what a handler is sent or a client reads. Statuses travel as texts, deadlines and
+    /// cancellations do not, and a connection has one call at a time.
+    pub fn classic(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.classic = Some(directory.into());
+        self
+    }
+
+    /// Length of a classic connection's file in bytes, 4 KiB to 1 GiB; 8 MiB unless set, as the published
+    /// server has it. No message of such a connection can be longer. The file takes memory, or room on disk,
+    /// only where messages have been.
+    pub fn classic_file_size(mut self, bytes: u64) -> Self {
+        self.classic_file_size = bytes.clamp(4096, LONGEST_FILE);
+        self
+    }
+
     /// Binds a Unix socket at `path` and listens. Clients may connect from here on; they are served once
     /// [`Server::run`] is called.
     ///
@@ -169,10 +202,12 @@ impl ServerBuilder {
     pub fn bind(self, path: impl AsRef<Path>) -> Result<Server, BindError> {
         self.router.check().map_err(BindError::Methods)?;
         check_methods(self.router.names()).map_err(BindError::Methods)?;
+        let prepare = |directory: &PathBuf| ClassicFiles::prepare(directory, self.classic_file_size);
+        let classic = self.classic.as_ref().map(prepare).transpose().map_err(BindError::Classic)?;
         let listener = Listener::bind(path.as_ref()).map_err(BindError::Listen)?;
         let bells = (0..self.reactors).map(|_| Doorbell::new()).collect::<io::Result<_>>()?;
         let shutdown = Arc::new(Shutdown::new(bells));
-        Ok(Server { settings: self, path: path.as_ref().to_owned(), listener, shutdown })
+        Ok(Server { settings: self, path: path.as_ref().to_owned(), listener, classic, shutdown })
     }
 }
 
@@ -184,6 +219,8 @@ impl fmt::Debug for ServerBuilder {
             .field("handlers", &self.handlers)
             .field("reactors", &self.reactors)
             .field("grace", &self.grace)
+            .field("classic", &self.classic)
+            .field("classic_file_size", &self.classic_file_size)
             .finish()
     }
 }
@@ -193,6 +230,7 @@ pub struct Server {
     settings: ServerBuilder,
     path: PathBuf,
     listener: Listener,
+    classic: Option<ClassicFiles>,
     shutdown: Arc<Shutdown>,
 }
 
@@ -217,13 +255,14 @@ impl Server {
     /// # Errors
     /// If threads cannot be started, or waiting for events fails.
     pub fn run(self) -> io::Result<()> {
-        let ServerBuilder { config, router, handlers, reactors, grace } = self.settings;
+        let ServerBuilder { config, router, handlers, reactors, grace, .. } = self.settings;
         let router = Arc::new(router);
         let (dispatch, workers) = Dispatch::start(router.clone(), handlers)?;
         let shared = Arc::new(Shared {
             config,
             router,
             dispatch,
+            classic: self.classic,
             shutdown: self.shutdown.clone(),
             grace,
             inboxes: (0..reactors).map(|_| Mutex::default()).collect(),

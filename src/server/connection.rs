@@ -9,6 +9,7 @@ use crate::error::Violation;
 use crate::os::current_cpu;
 use crate::ring::UNKNOWN_CPU;
 use crate::rpc::Status;
+use crate::server::caller::Caller;
 use crate::server::exchange::{Incoming, serve};
 use crate::server::peer::Peer;
 use crate::server::reactor::Shared;
@@ -257,9 +258,9 @@ fn handle(peer: &Arc<Peer>, shared: &Shared, event: Event<'_>) -> Result<usize, 
             let call = Incoming { call_id, method, deadline: deadline_of(deadline_us) };
             if shared.is_draining() {
                 let status = Status::unavailable("the server is shutting down");
-                serve(peer, call, payload, |exchange| exchange.fail(&status));
+                serve(Caller::Ring(peer), call, payload, |exchange| exchange.fail(&status));
             } else {
-                shared.dispatch.call(peer, call, payload);
+                shared.dispatch.call(Caller::Ring(peer), call, payload);
             }
         }
         Event::Cancel { call_id } => peer.calls.cancel(call_id),

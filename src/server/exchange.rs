@@ -3,16 +3,16 @@
 use std::any::Any;
 use std::fmt;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::Arc;
 use std::time::Instant;
 
 use prost::{DecodeError, Message};
 
-use crate::connection::{Arrived, Outside, SendFailure, Slot};
+use crate::connection::{Arrived, Outside};
 use crate::layout::Handle;
 use crate::raw::{Loan, Payload};
 use crate::rpc::{Context, Request, Response, Status};
-use crate::server::peer::{Answer, Peer};
+use crate::server::caller::Caller;
+use crate::server::peer::Answer;
 use crate::server::router::RawHandler;
 
 /// Requests from this size on are given back by the reply that answers them, not by a word of their own: the
@@ -27,7 +27,7 @@ pub struct Exchange<'a>(&'a mut Held<'a>);
 /// It stays where it was put together, and the [`Exchange`] is only its address: handed on by value, each
 /// step would read it in wider words than it was just written in, and wait for those.
 struct Held<'a> {
-    peer: &'a Arc<Peer>,
+    caller: Caller<'a>,
     call: Incoming,
     request: Arrived<'a>,
     /// The request's slot, if the answer is to give it back.
@@ -38,12 +38,12 @@ struct Held<'a> {
 /// Has a call served: it is answered when this returns.
 #[inline(always)]
 pub(super) fn serve(
-    peer: &Arc<Peer>,
+    caller: Caller<'_>,
     call: Incoming,
     request: Arrived<'_>,
     with: impl FnOnce(Exchange<'_>) -> Handled,
 ) {
-    let mut held = Held { peer, call, request, released: None, answered: false };
+    let mut held = Held { caller, call, request, released: None, answered: false };
     let Handled(()) = with(Exchange(&mut held));
 }
 
@@ -86,7 +86,7 @@ impl<'a> Exchange<'a> {
             });
             // The reply may be of a type written by hand, which may panic as well.
             match response {
-                Ok(response) => held.finish(|peer, answer| peer.reply(answer, response.get_ref())),
+                Ok(response) => held.finish(|caller, answer| caller.reply(answer, response.get_ref())),
                 Err(status) => held.fail(&status),
             }
         })
@@ -98,10 +98,10 @@ impl<'a> Exchange<'a> {
         self.guarded(|held| {
             let body = held.run(|held, context| {
                 let payload = Payload::new(held.request().keep());
-                handler(Request::received(payload, context), &Replier { peer: held.peer })
+                handler(Request::received(payload, context), &Replier { caller: held.caller })
             });
             match body {
-                Ok(body) => held.finish(|peer, answer| peer.reply_raw(answer, body)),
+                Ok(body) => held.finish(|caller, answer| caller.reply_raw(answer, body)),
                 Err(status) => held.fail(&status),
             }
         })
@@ -140,7 +140,7 @@ impl<'a> Held<'a> {
     #[inline(always)]
     fn run<T>(&mut self, handler: impl FnOnce(&mut Self, Context) -> Result<T, Status>) -> Result<T, Status> {
         self.check_wanted()?;
-        let context = Context { deadline: self.call.deadline, peer: Some(self.peer.link.credentials()) };
+        let context = Context { deadline: self.call.deadline, peer: Some(self.caller.credentials()) };
         let outcome = handler(self, context);
         self.check_wanted()?;
         outcome
@@ -152,7 +152,7 @@ impl<'a> Held<'a> {
         if self.call.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Err(too_late());
         }
-        if self.peer.calls.is_cancelled(self.call.call_id) {
+        if self.caller.is_cancelled(self.call.call_id) {
             return Err(given_up());
         }
         Ok(())
@@ -163,7 +163,7 @@ impl<'a> Held<'a> {
     fn panicked(&mut self, panic: &(dyn Any + Send)) {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-        let connection = self.peer.link.connection_id();
+        let connection = self.caller.connection_id();
         tracing::error!(%connection, method = self.call.method, panic = text, "a handler panicked");
         if !self.answered {
             self.fail(&Status::internal(format!("the handler panicked: {text}")));
@@ -193,16 +193,16 @@ impl<'a> Held<'a> {
     /// Answers with a failure.
     #[cold]
     fn fail(&mut self, status: &Status) {
-        self.finish(|peer, answer| peer.fail(answer, status));
+        self.finish(|caller, answer| caller.fail(answer, status));
     }
 
     #[inline(always)]
-    fn finish(&mut self, answer: impl FnOnce(&Peer, Answer)) {
+    fn finish(&mut self, answer: impl FnOnce(Caller<'a>, Answer)) {
         // An unread request gives its slot back before its caller can send another.
         if self.request.outside.is_some() {
             *self.request.outside = None;
         }
-        answer(self.peer, Answer { call_id: self.call.call_id, released: self.released });
+        answer(self.caller, Answer { call_id: self.call.call_id, released: self.released });
         self.answered = true;
     }
 }
@@ -238,7 +238,7 @@ impl fmt::Debug for Exchange<'_> {
 
 /// What a raw handler builds its answer with.
 pub struct Replier<'a> {
-    peer: &'a Peer,
+    caller: Caller<'a>,
 }
 
 impl Replier<'_> {
@@ -250,11 +250,7 @@ impl Replier<'_> {
     /// # Errors
     /// `ResourceExhausted` naming the limit, if no answer may be that long.
     pub fn loan(&self, len: usize) -> Result<Loan, Status> {
-        match Slot::claim(self.peer.link.clone(), len as u64) {
-            Ok(slot) => Ok(Loan::of_slot(slot, len)),
-            Err(SendFailure::Wait) => Ok(Loan::private(len)),
-            Err(SendFailure::Failed(status)) => Err(status),
-        }
+        self.caller.loan(len)
     }
 }
 

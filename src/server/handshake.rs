@@ -1,20 +1,23 @@
 //! A client that has connected and not yet introduced itself: read without blocking, within a deadline.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
 use crate::connection::{Frames, HandshakeError, Link, Role, Session, answer, check_user, refusal};
 use crate::error::Violation;
 use crate::os::{Credentials, RecvError, Socket};
+use crate::server::classic::ClassicConnection;
 use crate::server::connection::Connection;
+use crate::server::opening::Opening;
 use crate::server::reactor::Shared;
-use crate::wire::{MAX_BODY, Message};
+use crate::wire::{ClassicConnected, MAX_BODY, Message};
 
 /// The beginning of a connection.
 pub(super) struct Handshake {
     socket: Socket,
     credentials: Credentials,
     frames: Frames,
+    opening: Opening,
     /// Bytes that have come in.
     received: usize,
     deadline: Instant,
@@ -29,6 +32,8 @@ pub(super) enum Step {
     Pending(Handshake),
     /// It stands.
     Established(Box<Connection>),
+    /// It speaks the classic protocol.
+    Classic(Box<ClassicConnection>),
     /// It has failed, the log says why, and so does the socket if the peer can read it.
     Over,
 }
@@ -44,7 +49,14 @@ impl Handshake {
                 return None;
             }
         };
-        let handshake = Self { socket, credentials, frames: Frames::new(), received: 0, deadline };
+        let handshake = Self {
+            socket,
+            credentials,
+            frames: Frames::new(),
+            opening: Opening::new(),
+            received: 0,
+            deadline,
+        };
         match check_user(credentials) {
             Ok(()) => Some(handshake),
             Err(reason) => {
@@ -73,7 +85,12 @@ impl Handshake {
         let mut buffer = [0; 4096];
         let mut descriptors = Vec::new();
         loop {
-            match self.frames.next() {
+            match self.opening.has_classic_frame() {
+                Ok(false) => {}
+                Ok(true) => return self.classic(shared),
+                Err(error) => return self.over(Violation::Frame(error.to_string()).into()),
+            }
+            match self.next_message() {
                 // A doorbell before the handshake wakes nobody.
                 Ok(Some((Message::Doorbell, _))) => continue,
                 Ok(Some((message, descriptors))) => return self.answer(shared, message, descriptors),
@@ -93,7 +110,10 @@ impl Handshake {
                 }
                 Ok(count) => {
                     self.received += count;
-                    self.frames.feed(&buffer[..count], &mut descriptors);
+                    self.opening.hear(&buffer[..count], shared.classic.is_some());
+                    if !matches!(self.opening, Opening::Classic(_)) {
+                        self.frames.feed(&buffer[..count], &mut descriptors);
+                    }
                 }
                 Err(RecvError::WouldBlock) => return Step::Pending(self),
                 Err(error @ RecvError::Truncated) => {
@@ -107,7 +127,38 @@ impl Handshake {
         }
     }
 
-    fn answer(self, shared: &Shared, message: Message, descriptors: Vec<std::os::fd::OwnedFd>) -> Step {
+    /// The next of our own messages, once the client is known to speak them.
+    fn next_message(&mut self) -> Result<Option<(Message, Vec<OwnedFd>)>, Violation> {
+        match self.opening {
+            Opening::Netstrings => self.frames.next(),
+            _ => Ok(None),
+        }
+    }
+
+    /// Goes over to the classic protocol, if the server speaks it.
+    fn classic(self, shared: &Shared) -> Step {
+        let Opening::Classic(decoder) = self.opening else { unreachable!("the caller has looked") };
+        if shared.classic.is_none() {
+            let reason = "this server does not serve the classic protocol; ServerBuilder::classic allows it";
+            tracing::warn!(peer_pid = self.credentials.pid, reason, "client refused");
+            let mut frame = Vec::new();
+            let refusal = ClassicConnected(Err(reason.into())).encode_frame(&mut frame);
+            refusal.expect("a sentence fits into a frame");
+            // Best effort, as for our own clients.
+            let _ = self.socket.send(&frame, &[]);
+            self.socket.shutdown();
+            return Step::Over;
+        }
+        match ClassicConnection::new(self.socket, self.credentials, decoder) {
+            Ok(connection) => Step::Classic(Box::new(connection)),
+            Err(error) => {
+                tracing::warn!(%error, "a classic client cannot be served; see ulimit -n");
+                Step::Over
+            }
+        }
+    }
+
+    fn answer(self, shared: &Shared, message: Message, descriptors: Vec<OwnedFd>) -> Step {
         let id = shared.next_connection_id();
         let (agreed, frame, descriptors) =
             match answer(&shared.config, shared.methods(), id, message, descriptors) {
@@ -148,8 +199,10 @@ impl Handshake {
             reason,
             "client refused"
         );
-        // Best effort: a peer of another protocol cannot read it anyhow.
-        let _ = self.socket.send(&refusal(reason), &[]);
+        // Best effort. Whoever speaks the classic protocol could not read it.
+        if !matches!(self.opening, Opening::Classic(_)) {
+            let _ = self.socket.send(&refusal(reason), &[]);
+        }
         self.socket.shutdown();
     }
 }

@@ -13,10 +13,13 @@
 
 mod backlog;
 mod builder;
+mod caller;
 mod calls;
+mod classic;
 mod connection;
 mod exchange;
 mod handshake;
+mod opening;
 mod peer;
 mod pool;
 mod reactor;

@@ -43,7 +43,7 @@ impl Peer {
     }
 
     /// Answers with a message.
-    #[inline]
+    #[inline(always)]
     pub(super) fn reply<M: Message>(&self, answer: Answer, message: &M) {
         let (head, len) = (answer.head(Code::Ok), message.encoded_len());
         if len <= INLINE_BYTES {
@@ -62,7 +62,7 @@ impl Peer {
     }
 
     /// Answers with a message that travels in its entry.
-    #[inline]
+    #[inline(always)]
     fn reply_inline<M: Message>(&self, answer: Answer, head: Head, message: &M, len: usize) {
         let mut entry = head.inline();
         if let Err(status) = encode_inline(&mut entry, message, len) {
@@ -71,7 +71,7 @@ impl Peer {
         self.send_entry(answer, &entry);
     }
 
-    #[inline]
+    #[inline(always)]
     fn send_entry(&self, answer: Answer, entry: &Entry) {
         self.calls.end(answer.call_id);
         if let Err(SendFailure::Wait) = self.link.push(entry, None) {

@@ -8,21 +8,21 @@ use crossbeam_channel::{Sender, unbounded};
 
 use crate::connection::{Arrived, Received};
 use crate::server::builder::Handlers;
+use crate::server::caller::{Caller, OwnedCaller};
 use crate::server::exchange::{Incoming, serve};
-use crate::server::peer::Peer;
 use crate::server::router::Router;
 
 /// A call that waits for a thread of the pool.
 struct Job {
-    peer: Arc<Peer>,
+    caller: OwnedCaller,
     call: Incoming,
     payload: Received,
 }
 
 impl Job {
     fn run(self, router: &Router) {
-        let Self { peer, call, payload } = self;
-        payload.arrived(|payload| serve(&peer, call, payload, |exchange| router.call(exchange)));
+        let Self { caller, call, payload } = self;
+        payload.arrived(|payload| serve(caller.as_ref(), call, payload, |exchange| router.call(exchange)));
     }
 }
 
@@ -52,12 +52,12 @@ impl Dispatch {
 
     /// Runs the handler, or has a thread of the pool run it.
     #[inline(always)]
-    pub(super) fn call(&self, peer: &Arc<Peer>, call: Incoming, payload: Arrived<'_>) {
+    pub(super) fn call(&self, caller: Caller<'_>, call: Incoming, payload: Arrived<'_>) {
         match &self.pool {
-            None => serve(peer, call, payload, |exchange| self.router.call(exchange)),
+            None => serve(caller, call, payload, |exchange| self.router.call(exchange)),
             // The receivers live as long as the threads, which end when this sender is dropped.
             Some(pool) => pool
-                .send(Job { peer: peer.clone(), call, payload: payload.keep() })
+                .send(Job { caller: caller.to_owned(), call, payload: payload.keep() })
                 .unwrap_or_else(|refused| refused.into_inner().run(&self.router)),
         }
     }

@@ -11,6 +11,7 @@
 //! A connection is *active* while its ring is looked at, and *armed* while its client would ring the
 //! doorbell. Only active ones cost anything, and a thousand idle clients wait in one system call.
 
+mod classic;
 mod newcomers;
 
 use std::io;
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 use crate::connection::{CloseReason, Config};
 use crate::os::{Event, Interest, Listener, Poller, Socket};
 use crate::ring::{AdaptiveSpin, glance, spin_until};
+use crate::server::classic::{ClassicConnection, ClassicFiles};
 use crate::server::connection::{Connection, Turn};
 use crate::server::handshake::Handshake;
 use crate::server::pool::Dispatch;
@@ -47,6 +49,8 @@ pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) router: Arc<Router>,
     pub(super) dispatch: Dispatch,
+    /// `None` if clients of the classic protocol are not served.
+    pub(super) classic: Option<ClassicFiles>,
     pub(super) shutdown: Arc<Shutdown>,
     /// How long calls that run may take to finish once shutdown is requested.
     pub(super) grace: Duration,
@@ -75,6 +79,7 @@ impl Shared {
 enum Place {
     Handshake(Handshake),
     Open(Box<Connection>),
+    Classic(Box<ClassicConnection>),
 }
 
 /// One thread's share.
@@ -288,6 +293,7 @@ impl Reactor {
             // It ended in this very turn of events.
             None => {}
             Some(Place::Handshake(_)) => self.step(index),
+            Some(Place::Classic(_)) => self.on_classic(index, is_bell, event),
             Some(Place::Open(connection)) => {
                 if !is_bell {
                     if event.writable {
@@ -351,7 +357,8 @@ impl Reactor {
             Some(ends_at) => ends_at,
             None => self.begin_to_end(now),
         };
-        let drained = self.open().all(|connection| connection.peer().is_drained() && !connection.is_ready());
+        let drained = self.is_classic_drained()
+            && self.open().all(|connection| connection.peer().is_drained() && !connection.is_ready());
         if !drained && now < ends_at {
             return false;
         }

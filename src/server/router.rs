@@ -1,6 +1,6 @@
 //! From a method's number to its handler.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::raw::{Payload, RawBody};
 use crate::rpc::{Request, Status};
@@ -29,6 +29,7 @@ pub(super) struct Router {
     services: Vec<Box<dyn Service>>,
     raw: Vec<RawHandler>,
     names: Vec<String>,
+    numbers: HashMap<String, u32>,
     routes: Vec<Route>,
 }
 
@@ -42,21 +43,30 @@ impl Router {
     pub(super) fn add_service(&mut self, service: impl Service) {
         let index = self.services.len();
         for (method, name) in service.methods().iter().enumerate() {
-            self.names.push((*name).to_owned());
-            self.routes.push(Route::Service { service: index, method });
+            self.add((*name).to_owned(), Route::Service { service: index, method });
         }
         self.services.push(Box::new(service));
     }
 
     pub(super) fn add_raw(&mut self, name: String, handler: RawHandler) {
-        self.names.push(name);
-        self.routes.push(Route::Raw(self.raw.len()));
+        self.add(name, Route::Raw(self.raw.len()));
         self.raw.push(handler);
+    }
+
+    fn add(&mut self, name: String, route: Route) {
+        self.numbers.insert(name.clone(), self.names.len() as u32);
+        self.names.push(name);
+        self.routes.push(route);
     }
 
     /// Full names, in the order of their numbers.
     pub(super) fn names(&self) -> &[String] {
         &self.names
+    }
+
+    /// The number of a method, if there is one of that name.
+    pub(super) fn number(&self, name: &str) -> Option<u32> {
+        self.numbers.get(name).copied()
     }
 
     /// What is wrong with the set of methods, if anything.

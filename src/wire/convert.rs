@@ -168,18 +168,19 @@ impl RpcRequest {
         proto::RpcRequest {
             connection_id: self.connection_id.clone(),
             fully_qualified_method_name: self.method.clone(),
-            size: self.request.size,
+            size: Some(self.request.size),
             offset: self.request.offset,
             call_id: self.call_id,
         }
     }
 
     fn from_wire(wire: proto::RpcRequest) -> Self {
+        let request = Span { offset: wire.offset, size: wire.size() };
         Self {
             connection_id: wire.connection_id,
             method: wire.fully_qualified_method_name,
             call_id: wire.call_id,
-            request: Span { offset: wire.offset, size: wire.size },
+            request,
         }
     }
 }
@@ -193,7 +194,7 @@ impl RpcResponse {
         proto::RpcResponse {
             connection_id: self.connection_id.clone(),
             fully_qualified_method_name: self.method.clone(),
-            size: span.size,
+            size: Some(span.size),
             error,
             offset: span.offset,
             call_id: self.call_id,
@@ -201,7 +202,7 @@ impl RpcResponse {
     }
 
     fn from_wire(wire: proto::RpcResponse) -> Result<Self, MessageError> {
-        let span = Span { offset: wire.offset, size: wire.size };
+        let span = Span { offset: wire.offset, size: wire.size() };
         let reply = match wire.error.is_empty() {
             true => Ok(span),
             false if span == (Span { offset: 0, size: 0 }) => Err(wire.error),

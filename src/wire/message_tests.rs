@@ -96,7 +96,7 @@ fn published_numbers_are_kept() {
     assert_eq!(bytes, b"\x2a\x0f\x0a\x01c\x12\x04/s/M\x18\x07\x50\x40\x58\x09");
     response.reply = Err("no".into());
     let bytes = there_and_back(&Message::RpcResponse(response)).0;
-    assert_eq!(bytes, b"\x2a\x0f\x0a\x01c\x12\x04/s/M\x22\x02no\x58\x09");
+    assert_eq!(bytes, b"\x2a\x11\x0a\x01c\x12\x04/s/M\x18\x00\x22\x02no\x58\x09");
 
     // Envelope 2, ConnectResponse: 3 error; ours: 15 and 16 versions.
     let refused = ConnectResponse::Refused { error: "no".into(), versions: VersionRange { min: 1, max: 2 } };
@@ -271,7 +271,7 @@ fn a_response_says_one_thing() {
         assert!(matches!(error, MessageError::Field { field: "error", .. }), "{error}");
     }
     for (size, offset) in [(1, 0), (0, 1)] {
-        let wire = proto::RpcResponse { error: "no".into(), size, offset, ..Default::default() };
+        let wire = proto::RpcResponse { error: "no".into(), size: Some(size), offset, ..Default::default() };
         let error = decode_wire(Wire::RpcResponse(wire)).unwrap_err();
         assert_eq!(error.to_string(), "RPCResponse.error is set together with a reply");
     }

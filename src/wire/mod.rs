@@ -5,10 +5,13 @@
 //! connection to say.
 
 mod check;
+mod classic;
 mod convert;
 mod message;
 pub(crate) mod netstring;
 
+#[cfg(test)]
+mod classic_tests;
 #[cfg(test)]
 mod message_props;
 #[cfg(test)]
@@ -17,6 +20,9 @@ mod message_tests;
 mod netstring_tests;
 
 pub(crate) use check::{MAX_CONNECTION_ID, MAX_ERROR_TEXT};
+pub(crate) use classic::{
+    ClassicConnected, ClassicDecoder, ClassicError, ClassicReply, ClassicRequest, encode_farewell, is_classic,
+};
 pub(crate) use message::{
     ConnectRequest, ConnectResponse, Disconnect, Limits, Message, MessageError, RpcRequest, RpcResponse,
     SegmentAdded, Span, VersionRange,

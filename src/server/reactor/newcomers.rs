@@ -77,6 +77,7 @@ impl Reactor {
         match handshake.step(&self.shared) {
             Step::Pending(handshake) => self.places[index] = Some(Place::Handshake(handshake)),
             Step::Over => _ = self.remove(index),
+            Step::Classic(connection) => self.establish_classic(index, connection),
             Step::Established(connection) => {
                 self.handshakes.retain(|&each| each != index);
                 let link = &connection.peer().link;

@@ -1,0 +1,212 @@
+//! What the reactor and the handlers of a classic connection share.
+
+use std::io;
+use std::mem;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::os::{Credentials, Doorbell, NamedFile, Socket};
+use crate::rpc::Status;
+use crate::server::caller::SocketPeer;
+use crate::wire::{ClassicConnected, ClassicReply, encode_farewell};
+
+/// Longest text of a failure that is sent, in bytes.
+const LONGEST_ERROR: usize = 4096;
+
+/// A client of the classic protocol.
+pub(super) struct ClassicPeer {
+    socket: Socket,
+    credentials: Credentials,
+    /// Wakes the reactor when another thread has answered.
+    bell: Doorbell,
+    over: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    open: Option<Open>,
+    /// The method that is being served.
+    call: Option<String>,
+    /// The reactor goes on once the call is answered.
+    awaited: bool,
+    /// What the socket had no room for.
+    unsent: Vec<u8>,
+}
+
+/// What a ConnectRequest has brought about.
+#[derive(Clone)]
+pub(super) struct Open {
+    pub(super) id: String,
+    pub(super) file: Arc<NamedFile>,
+}
+
+impl ClassicPeer {
+    pub(super) fn new(socket: Socket, credentials: Credentials) -> io::Result<Self> {
+        let (bell, over, state) = (Doorbell::new()?, AtomicBool::new(false), Mutex::default());
+        Ok(Self { socket, credentials, bell, over, state })
+    }
+
+    pub(super) fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    pub(super) fn bell(&self) -> &Doorbell {
+        &self.bell
+    }
+
+    /// The connection, if there is one.
+    pub(super) fn open(&self) -> Option<Open> {
+        self.lock().open.clone()
+    }
+
+    /// Sets the connection up, or ends it; its file goes.
+    pub(super) fn set_open(&self, open: Option<Open>) {
+        let before = mem::replace(&mut self.lock().open, open);
+        if let Some(before) = before {
+            before.file.remove();
+        }
+    }
+
+    /// A call begins, which [`SocketPeer::answer`] ends.
+    pub(super) fn begin(&self, method: String) {
+        self.lock().call = Some(method);
+    }
+
+    /// Whether no call is served and everything is sent.
+    pub(super) fn is_drained(&self) -> bool {
+        let state = self.lock();
+        state.call.is_none() && state.unsent.is_empty()
+    }
+
+    /// The same; if not, the reactor is woken once it is so.
+    pub(super) fn is_free(&self) -> bool {
+        let mut state = self.lock();
+        state.awaited = state.call.is_some();
+        state.call.is_none() && state.unsent.is_empty()
+    }
+
+    /// Whether a call is served.
+    pub(super) fn is_busy(&self) -> bool {
+        self.lock().call.is_some()
+    }
+
+    /// Sends what waits.
+    pub(super) fn flush(&self) {
+        let mut state = self.lock();
+        let unsent = mem::take(&mut state.unsent);
+        self.send(&mut state, &unsent);
+    }
+
+    pub(super) fn send_connected(&self, answer: Result<(String, String), String>) {
+        let mut frame = Vec::new();
+        let encoded = ClassicConnected(answer).encode_frame(&mut frame);
+        // A path is shorter than a frame.
+        encoded.unwrap_or_else(|error| tracing::error!(%error, "an answer to a classic client"));
+        self.send(&mut self.lock(), &frame);
+    }
+
+    pub(super) fn send_farewell(&self) {
+        let mut frame = Vec::new();
+        encode_farewell(&mut frame);
+        self.send(&mut self.lock(), &frame);
+    }
+
+    /// Answers a call of any connection and method.
+    pub(super) fn send_reply(&self, connection_id: String, method: String, outcome: Result<u64, String>) {
+        self.reply(&mut self.lock(), connection_id, method, outcome);
+    }
+
+    fn reply(&self, state: &mut State, connection_id: String, method: String, outcome: Result<u64, String>) {
+        let outcome = outcome.map_err(|mut text| {
+            text.truncate(text.floor_char_boundary(LONGEST_ERROR));
+            text
+        });
+        let mut frame = Vec::new();
+        match (ClassicReply { connection_id, method, outcome }).encode_frame(&mut frame) {
+            Ok(()) => self.send(state, &frame),
+            Err(error) => {
+                // A method's name that filled a frame comes back with an error beside it.
+                tracing::warn!(peer_pid = self.credentials.pid, %error, "a classic client goes unanswered");
+                self.socket.shutdown();
+            }
+        }
+    }
+
+    /// Sends, or keeps what the socket has no room for: at most an answer, because no further request is read
+    /// before it is gone.
+    fn send(&self, state: &mut State, frame: &[u8]) {
+        let sent = match self.socket.send(frame, &[]) {
+            Ok(sent) => sent,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            // Clients leave right after their farewell. Reading sees the end of the stream.
+            Err(_) => frame.len(),
+        };
+        state.unsent.extend_from_slice(&frame[sent..]);
+    }
+
+    /// Ends everything. What a handler answers from here on is dropped.
+    pub(super) fn close(&self) {
+        self.over.store(true, Ordering::Relaxed);
+        self.set_open(None);
+        self.socket.shutdown();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing that holds the lock panics half way.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SocketPeer for ClassicPeer {
+    fn credentials(&self) -> Credentials {
+        self.credentials
+    }
+
+    fn connection_id(&self) -> String {
+        self.open().map_or_else(String::new, |open| open.id)
+    }
+
+    fn is_cancelled(&self, _: u32) -> bool {
+        // Relaxed: a hint to whoever serves the call.
+        self.over.load(Ordering::Relaxed)
+    }
+
+    fn check_reply(&self, len: u64) -> Result<(), Status> {
+        match self.open() {
+            Some(open) if len > open.file.len() => Err(Status::resource_exhausted(format!(
+                "a reply of {len} bytes does not fit into the file of {} bytes; raise classic_file_size on \
+                 the server",
+                open.file.len()
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    fn answer(&self, _: u32, reply: Result<&[u8], &Status>) {
+        let Some(Open { id, file }) = self.open() else { return drop(self.lock().call.take()) };
+        // Outside of the lock: it may be megabytes, and there is no other call.
+        let outcome = match reply {
+            Ok(bytes) => match file.write_at(bytes, 0) {
+                Ok(()) => Ok(bytes.len() as u64),
+                Err(error) => Err(handler_error(&Status::resource_exhausted(format!(
+                    "the reply cannot be written to {:?}: {error}",
+                    file.path()
+                )))),
+            },
+            Err(status) => Err(handler_error(status)),
+        };
+        let mut state = self.lock();
+        if let Some(method) = state.call.take() {
+            self.reply(&mut state, id, method, outcome);
+        }
+        if mem::take(&mut state.awaited) {
+            self.bell.ring();
+        }
+    }
+}
+
+/// A status as the classic protocol has it: a text with gRPC's name of the code in it.
+pub(super) fn handler_error(status: &Status) -> String {
+    format!("handler error: {status}")
+}
