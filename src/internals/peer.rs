@@ -280,6 +280,11 @@ impl Peer {
         }
     }
 
+    /// Whether the honest side's driver sleeps, or is about to.
+    pub fn is_slept_on(&self) -> bool {
+        self.link.peer_is_asleep()
+    }
+
     /// Whether the honest side has hung up by now.
     pub fn has_lost(&self) -> bool {
         let sent = self.link.socket().send(b"0:,", &[]);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use mmap_rpc::internals::peer::{Frame, Host, NOP, Peer, RawEntry, Word};
 use mmap_rpc::{Channel, Code, Request, Status};
+use testkit::eventually;
 
 use crate::attacks::{Attack, attack, entries, on_the_socket};
 use crate::two_mib;
@@ -101,6 +102,26 @@ fn a_server_that_misuses_its_ring_is_given_up_by_name() {
         strike_client(&site, forge);
     }
     nothing_left_since(before);
+}
+
+#[test]
+fn a_reply_is_kept_from_the_entries_that_a_leaving_server_wrote_behind_it() {
+    let _alone = alone();
+    let (channel, mut peer) = visit(Channel::builder().spin(Duration::ZERO));
+    let echo = channel.method(METHODS[0]);
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let id = peer.next_entry().unwrap().call_id();
+            eventually("the caller marks itself asleep", || peer.is_slept_on());
+            // And has looked once more: what wakes it is the end of the stream, since no doorbell is rung.
+            std::thread::sleep(Duration::from_millis(50));
+            peer.cell(0, 1, RawEntry::reply(id).inline(5));
+            peer.cell(1, 2, RawEntry { head: [NOP, 0, 0, 0, 0, 0, 0], body: [0; 12] });
+            peer.vanish();
+        });
+        let reply = channel.raw(&echo, b"x").timeout(SOON).wait().unwrap();
+        assert_eq!(reply.len(), 5);
+    });
 }
 
 #[test]
