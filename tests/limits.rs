@@ -275,8 +275,10 @@ fn cost_of_waiting(channel: &Channel) -> Duration {
 fn a_caller_looks_for_its_reply_as_long_as_it_was_told() {
     let server = ServerProcess::start(Setup { pool: 1, ..Setup::default() });
     let cost = |spin| cost_of_waiting(&Channel::builder().spin(spin).connect(server.path()).unwrap());
-    assert!(cost(Duration::ZERO) < Duration::from_millis(20));
+    // Of 100 ms: a sleeper uses next to none, and one who spins most of them, unless the machine is busy.
+    let some = Duration::from_millis(20);
+    assert!(cost(Duration::ZERO) < some);
     if thread::available_parallelism().unwrap().get() > 1 {
-        assert!(cost(PATIENCE) > Duration::from_millis(50));
+        assert!(cost(PATIENCE) > some);
     }
 }

@@ -228,8 +228,7 @@ impl CallTable {
     }
 
     /// Marks a call whose reply its own caller has in hand, being the leader: nobody else can change `cell`,
-    /// the call's. It is free when the result is dropped, for which the caller waits until it has left the
-    /// lead: the lead knows it by the number of this cell.
+    /// the call's. It is free when the result is dropped.
     ///
     /// # Errors
     /// If the call has its reply already.

@@ -136,13 +136,12 @@ impl Core {
                 }
                 stop
             }
-            None => self.run_among_others(ticket.index(), deadline, &mut self.own_in_cell(ticket)),
+            None => {
+                let mut own = OwnReply::in_cell(&self.calls, ticket);
+                self.run_among_others(ticket.index(), deadline, &mut own)
+            }
         };
         self.collect(ticket, stop, read)
-    }
-
-    fn own_in_cell(&self, ticket: Ticket) -> OwnReply<'_> {
-        OwnReply::in_cell(&self.calls, ticket)
     }
 
     /// Takes what the waiting has brought out of the call's cell.
@@ -282,12 +281,7 @@ impl Core {
     ) -> Result<Handed, Violation> {
         match event {
             Event::Reply { call_id, code, payload } => {
-                // With others waiting it goes on to look for theirs.
-                if in_hand
-                    && payload.outside.is_none()
-                    && !self.lead.has_waiters()
-                    && awaited.offer(call_id, code)?
-                {
+                if in_hand && payload.outside.is_none() && awaited.offer(call_id, code)? {
                     return Ok(Handed::InHand);
                 }
                 self.deliver_to_cell(call_id, code, payload, awaited.cell())

@@ -179,35 +179,31 @@ impl Session {
         link: &Arc<Link>,
         handle: impl FnOnce(Event<'_>) -> Result<R, Violation>,
     ) -> Result<Polled<R>, Violation> {
-        if !self.is_plain() {
+        // Apart: mostly nothing is under way but what lies in the ring.
+        if !self.arrivals.is_empty() || self.stalled.is_some() {
             return self.poll_further(link, handle);
         }
-        if !self.pop(link)? {
-            return Ok(Polled::Empty);
+        self.poll_ring(link, handle)
+    }
+
+    /// [`poll`](Self::poll) for the next entry, whatever else is under way.
+    #[inline(always)]
+    fn poll_ring<R>(
+        &mut self,
+        link: &Arc<Link>,
+        handle: impl FnOnce(Event<'_>) -> Result<R, Violation>,
+    ) -> Result<Polled<R>, Violation> {
+        match self.consumer.pop_into(link.consumer_view(), self.entry.record_mut()) {
+            None => return Ok(Polled::Empty),
+            Some(false) => {}
+            Some(true) => link.space_freed(),
         }
+        self.entry.admit_in_place()?;
         if self.entry.has_slot() {
             return self.poll_slot(link, false, handle);
         }
         let payload = Arrived { inline: self.entry.inline(), outside: &mut None };
         hand_over(event(self.role, link, &self.entry, payload)?, handle)
-    }
-
-    /// Whether nothing is under way but what lies in the ring.
-    #[inline(always)]
-    fn is_plain(&self) -> bool {
-        self.arrivals.is_empty() && self.stalled.is_none()
-    }
-
-    /// Copies the next entry and admits it; false if there is none.
-    #[inline(always)]
-    fn pop(&mut self, link: &Link) -> Result<bool, Violation> {
-        match self.consumer.pop_into(link.consumer_view(), self.entry.record_mut()) {
-            None => return Ok(false),
-            Some(false) => {}
-            Some(true) => link.space_freed(),
-        }
-        self.entry.admit_in_place()?;
-        Ok(true)
     }
 
     /// [`poll`](Self::poll) while messages are on their way, or an entry waits for its segment.
@@ -232,12 +228,7 @@ impl Session {
         }
         match self.stalled.take() {
             Some(stalled) => self.poll_slot(link, matches!(stalled, Stalled::SocketWasDry), handle),
-            None if !self.pop(link)? => Ok(Polled::Empty),
-            None if self.entry.has_slot() => self.poll_slot(link, false, handle),
-            None => {
-                let payload = Arrived { inline: self.entry.inline(), outside: &mut None };
-                hand_over(event(self.role, link, &self.entry, payload)?, handle)
-            }
+            None => self.poll_ring(link, handle),
         }
     }
 

@@ -32,7 +32,7 @@ pub(super) fn encode_in_pieces<M: Message>(
     let mut writer = Writer { bytes, written: 0, due, piece, on_piece };
     match message.encode(&mut writer) {
         Ok(()) if writer.remaining_mut() == 0 => Ok(()),
-        _ => Err(wrong_length()),
+        _ => Err(Status::wrong_length()),
     }
 }
 
@@ -44,14 +44,8 @@ pub(super) fn encode_in_pieces<M: Message>(
 pub(super) fn encode_short<M: Message>(message: &M, mut bytes: &mut [u8]) -> Result<(), Status> {
     match message.encode(&mut bytes) {
         Ok(()) if bytes.is_empty() => Ok(()),
-        _ => Err(wrong_length()),
+        _ => Err(Status::wrong_length()),
     }
-}
-
-/// Only a hand-written message can do this. What it left unwritten is not for the peer to see.
-#[cold]
-fn wrong_length() -> Status {
-    Status::internal("the message's encoded_len() is not what it encodes to")
 }
 
 struct Writer<'a, F> {

@@ -38,6 +38,7 @@
 //! [`copy_from_shared`]: copy::copy_from_shared
 
 pub(crate) mod handle;
+pub(crate) mod prefetch;
 pub(crate) mod words;
 
 // What lies on mapped bytes is absent from the models, whose words live in boxes and have other sizes.
@@ -50,11 +51,10 @@ pub(crate) mod header;
 #[cfg(not(mmap_rpc_loom))]
 pub(crate) mod offset;
 #[cfg(not(mmap_rpc_loom))]
-pub(crate) mod prefetch;
-#[cfg(not(mmap_rpc_loom))]
 pub(crate) mod view;
 
 pub(crate) use handle::Handle;
+pub(crate) use prefetch::prefetch_for_write;
 
 #[cfg(not(mmap_rpc_loom))]
 pub(crate) use {
@@ -62,6 +62,5 @@ pub(crate) use {
     geometry::{Class, Geometry, PAGE},
     header::{HEADER_BYTES, Header},
     offset::{RawOffset, SlotBounds},
-    prefetch::prefetch_for_write,
     view::{RegionView, read_header},
 };

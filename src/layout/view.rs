@@ -33,8 +33,9 @@ impl<'a> RegionView<'a> {
     /// Sees the `len` mapped bytes at `base` through `geometry`.
     ///
     /// # Panics
-    /// If `base` is null or not 128-aligned, or `len` is below the geometry's total: bugs of ours, since
-    /// mappings are page-aligned and a geometry is validated against the segment's real length.
+    /// If `base` is null; with debug assertions also if it is not 128-aligned, or `len` is below the
+    /// geometry's total: bugs of ours, since mappings are page-aligned and a geometry is validated against
+    /// the segment's real length.
     ///
     /// # Safety
     /// `geometry` is as `Geometry::plan` or `Header::validate` made it. The mapping is readable for all of
@@ -44,7 +45,7 @@ impl<'a> RegionView<'a> {
     #[inline(always)]
     pub(crate) unsafe fn new(base: *const u8, len: usize, geometry: &'a Geometry) -> RegionView<'a> {
         let base = NonNull::new(base.cast_mut()).expect("a mapping is not null");
-        // On the path of every call several times, so the caller's promise is only tested in debug builds.
+        // Several times on the path of every call, hence only with debug assertions.
         debug_assert!(base.addr().get().is_multiple_of(CONTROL_LINE), "a mapping is page-aligned");
         debug_assert!(len as u64 >= geometry.total_len, "the mapping is shorter than its geometry");
         Self { base, geometry, mapping: PhantomData }
@@ -182,6 +183,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(debug_assertions)]
     #[should_panic(expected = "shorter than its geometry")]
     fn a_short_mapping_is_a_bug() {
         let geometry = Geometry::standard();
@@ -191,6 +193,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(debug_assertions)]
     #[should_panic(expected = "page-aligned")]
     fn a_misaligned_mapping_is_a_bug() {
         let geometry = Geometry::standard();

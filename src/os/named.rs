@@ -59,30 +59,11 @@ impl NamedFile {
         Ok(named)
     }
 
-    /// Opens a file that somebody else made, and will remove, as a client does.
-    ///
-    /// # Errors
-    /// What the kernel says, with the path; `InvalidInput` for something that is not a regular file.
-    #[cfg(test)]
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let failed = |error| at(path, "open", error);
-        let mut options = OpenOptions::new();
-        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-        options.read(true).write(true).custom_flags(flags.bits() as i32);
-        let file = options.open(path).map_err(failed)?;
-        let found = file.metadata().map_err(failed)?;
-        if !found.is_file() {
-            return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")));
-        }
-        let (len, removed) = (found.len().min(LONGEST_FILE), AtomicBool::new(true));
-        Ok(Self { file, path: path.into(), len, removed, process: ForkMark::get() })
-    }
-
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Length in bytes, as it was made or found. The peer may have changed it since.
+    /// Length in bytes, as it was made. The peer may have changed it since.
     pub(crate) fn len(&self) -> u64 {
         self.len
     }
@@ -198,6 +179,8 @@ fn sweep_one(path: &Path) -> io::Result<bool> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileExt;
+
     use super::*;
 
     fn place() -> (tempfile::TempDir, PathBuf) {
@@ -228,7 +211,6 @@ mod tests {
         let link = dir.path().join("link");
         std::os::unix::fs::symlink(dir.path().join("target"), &link).unwrap();
         assert_eq!(NamedFile::create(&link, 10).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-        NamedFile::open(&link).unwrap_err();
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
     }
 
@@ -236,15 +218,13 @@ mod tests {
     fn what_is_written_is_read_and_a_truncated_file_is_short() {
         let (_dir, path) = place();
         let file = NamedFile::create(&path, 8192).unwrap();
-        let theirs = NamedFile::open(&path).unwrap();
-        assert_eq!(theirs.len(), 8192);
-        theirs.write_at(b"hello", 4094).unwrap();
+        file.write_at(b"hello", 4094).unwrap();
         assert_eq!(read(&file, 7, 4093), b"\0hello\0");
-        fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(4096).unwrap();
-        assert_eq!(read(&file, 7, 4093), b"\0he");
+        let theirs = OpenOptions::new().write(true).open(&path).unwrap();
+        theirs.write_all_at(b"H", 4095).unwrap();
+        theirs.set_len(4096).unwrap();
+        assert_eq!(read(&file, 7, 4093), b"\0hH");
         assert_eq!(read(&file, 7, 5000), b"");
-        drop(theirs);
-        assert!(path.exists(), "only the maker removes it");
     }
 
     #[test]

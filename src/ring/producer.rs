@@ -11,14 +11,12 @@ use crossbeam_utils::CachePadded;
 use super::record::Record;
 use super::{cell_of, seq_of};
 use crate::error::Violation;
-#[cfg(not(mmap_rpc_loom))]
 use crate::layout::prefetch_for_write;
 use crate::layout::words::{EntryCell, ProducerView};
 use crate::sync::{AtomicU64, Ordering, fence};
 
 /// How many entries ahead one is asked for that will be written. The nearer ones are where the peer's reader
 /// looks next, and would be taken away again.
-#[cfg(not(mmap_rpc_loom))]
 const AHEAD: u64 = 4;
 
 /// Why no position was taken.
@@ -84,7 +82,6 @@ impl Producer {
             // and through E2 to whoever checks `rx_head`.
             match self.tail.compare_exchange(tail, tail + 1, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(position) => {
-                    #[cfg(not(mmap_rpc_loom))]
                     prefetch_for_write(cell_of(view.entries, position + AHEAD));
                     return Ok(Reservation { cell: cell_of(view.entries, position), position });
                 }

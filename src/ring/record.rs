@@ -96,7 +96,7 @@ impl Record {
     /// of the body follows, so a peer that changes the entry meanwhile changes nothing that was checked.
     ///
     /// In 16-byte words, because whoever reads the copy reads such words: a load that spans two younger
-    /// stores waits until both have left the processor's queue, some 5 ns each time.
+    /// stores waits until both have left the processor's queue.
     #[cfg(not(mmap_rpc_loom))]
     #[inline(always)]
     pub(super) fn load(&mut self, cell: &EntryCell) {
@@ -105,7 +105,8 @@ impl Record {
         const WIDE: usize = 16;
         const LINE: usize = 64;
 
-        // Relaxed throughout: the caller's fence(Acquire) after its load of `seq` orders the copy (E1).
+        // Relaxed loads, and copies in their place: the caller's fence(Acquire) after its load of `seq`
+        // orders them (E1).
         for (private, shared) in self.head[..BESIDE_SEQ].iter_mut().zip(&cell.head) {
             *private = shared.load(Ordering::Relaxed);
         }

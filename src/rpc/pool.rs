@@ -98,7 +98,7 @@ impl PooledBuf {
         match message.encode(&mut rest) {
             // All of them are initialised.
             Ok(()) if rest.is_empty() => Ok(Self { block, len }),
-            _ => Err(Status::internal("the message's encoded_len() is not what it encodes to")),
+            _ => Err(Status::wrong_length()),
         }
     }
 

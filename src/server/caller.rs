@@ -128,8 +128,8 @@ impl Caller<'_> {
     }
 }
 
-// Apart and cold: what one lane takes 50 µs for must not spread through the code of the other, which takes a
-// few nanoseconds.
+// Apart and cold: the lane that makes system calls must not spread through the code of the one that makes
+// none.
 
 #[cold]
 #[inline(never)]

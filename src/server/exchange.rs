@@ -198,7 +198,8 @@ impl<'a> Held<'a> {
 
     #[inline(always)]
     fn finish(&mut self, answer: impl FnOnce(Caller<'a>, Answer)) {
-        // An unread request gives its slot back before its caller can send another.
+        // An unread request gives its slot back before its caller can send another. Looked at first, because
+        // to drop nothing is a call as well.
         if self.request.outside.is_some() {
             *self.request.outside = None;
         }

@@ -1,6 +1,6 @@
 //! From a method's number to its handler.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use crate::raw::{Payload, RawBody};
 use crate::rpc::{Request, Status};
@@ -29,7 +29,6 @@ pub(super) struct Router {
     services: Vec<Box<dyn Service>>,
     raw: Vec<RawHandler>,
     names: Vec<String>,
-    numbers: HashMap<String, u32>,
     routes: Vec<Route>,
 }
 
@@ -54,7 +53,6 @@ impl Router {
     }
 
     fn add(&mut self, name: String, route: Route) {
-        self.numbers.insert(name.clone(), self.names.len() as u32);
         self.names.push(name);
         self.routes.push(route);
     }
@@ -66,7 +64,7 @@ impl Router {
 
     /// The number of a method, if there is one of that name.
     pub(super) fn number(&self, name: &str) -> Option<u32> {
-        self.numbers.get(name).copied()
+        self.names.iter().position(|known| known == name).map(|number| number as u32)
     }
 
     /// What is wrong with the set of methods, if anything.

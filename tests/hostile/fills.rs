@@ -12,7 +12,7 @@ use crate::{client_of, served_beside, strike_server};
 /// Messages that one connection's reader follows at a time.
 const FOLLOWED: u32 = 16;
 
-/// A request whose message of `length` bytes is being written into one of the large slots.
+/// A request whose message of `length` bytes is being written into a slot of 4 KiB.
 fn filling(call_id: u32, line: u64, start: u64, length: u64) -> RawEntry {
     let (first, _) = Peer::slot_bounds(128).unwrap();
     RawEntry::request(call_id, ECHO).slot(128, first, length).fill(line, start)

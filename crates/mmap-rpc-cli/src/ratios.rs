@@ -136,9 +136,8 @@ impl<'a> Rows<'a> {
             let value = format!("{:.2} + {server:.2}", allocations.client);
             let size = units::bytes(size);
             let what = format!("{name} {size}, allocations per call, client + server");
-            // Of a long message the first calls fill the pools; of a short one, whatever else a process does
-            // in the meantime is far below a hundredth of a call's.
-            let met = allocations.client.max(server) < most + if most == 0.0 { 0.01 } else { 0.5 };
+            // Whatever else a process does in the meantime is far below a hundredth of a call's.
+            let met = allocations.client.max(server) < most + 0.01;
             Some(Ratio { what, value, target: format!("at most {most} each"), met })
         };
         // The one of a small typed call is its `Bytes`.

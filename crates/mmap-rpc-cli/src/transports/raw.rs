@@ -4,12 +4,12 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use mmap_rpc::server::Replier;
-use mmap_rpc::{Channel, Method, Payload, RawBody, Request, Server, Status};
+use mmap_rpc::{Channel, Method, Payload, RawBody, Request, Server, ServerBuilder, Status};
 
 use crate::args::Mode;
 use crate::machine;
 use crate::serving::Serving;
-use crate::transports::typed::{answer, channel_with, run};
+use crate::transports::typed::{answer, channel, channel_with, run};
 use crate::transports::{Echo, Place, Transport};
 use crate::work;
 
@@ -17,7 +17,8 @@ const COPIED: &str = "/bench.Raw/Copied";
 const BORROWED: &str = "/bench.Raw/Borrowed";
 const IGNORED: &str = "/bench.Raw/Ignored";
 
-/// How long both sides look for a message: longer than the work on 4 MiB takes, as the rows do that poll.
+/// How long both sides of [`Borrowed`] look for a message: longer than the work on 4 MiB takes, as the rows
+/// that it is compared with never sleep.
 const SPIN: Duration = Duration::from_millis(1);
 
 /// Sizes of the messages that nobody touches.
@@ -27,7 +28,7 @@ const UNTOUCHED: [usize; 5] = [4 << 10, 64 << 10, 1 << 20, 64 << 20, 1 << 30];
 #[derive(Debug)]
 pub struct Raw;
 
-/// Bytes that are filled where they travel, and read where they lie.
+/// Bytes that are filled where they travel, and read where they lie, by sides that spin for long.
 #[derive(Debug)]
 pub struct Borrowed;
 
@@ -36,9 +37,8 @@ pub struct Borrowed;
 pub struct Untouched;
 
 /// A server with all three methods.
-fn serve(serving: &Serving) -> anyhow::Result<()> {
-    let builder = Server::builder().raw(COPIED, copied).raw(BORROWED, borrowed).raw(IGNORED, ignored);
-    run(serving, builder.spin(SPIN))
+fn serve(serving: &Serving, builder: ServerBuilder) -> anyhow::Result<()> {
+    run(serving, builder.raw(COPIED, copied).raw(BORROWED, borrowed).raw(IGNORED, ignored))
 }
 
 thread_local! {
@@ -84,11 +84,10 @@ struct Client {
 }
 
 fn connect(
-    place: &Place,
+    channel: Channel,
     method: &'static str,
     call: fn(&mut Client, usize, u64) -> anyhow::Result<()>,
 ) -> anyhow::Result<Box<dyn Echo>> {
-    let channel = channel_with(place, Channel::builder().spin(SPIN))?;
     let method = channel.method(method);
     Ok(Box::new(Client { channel, method, call, request: Vec::new(), reply: Vec::new() }))
 }
@@ -135,11 +134,11 @@ impl Transport for Raw {
     }
 
     fn serve(&self, serving: &Serving) -> anyhow::Result<()> {
-        serve(serving)
+        serve(serving, Server::builder())
     }
 
     fn connect(&self, place: &Place) -> anyhow::Result<Box<dyn Echo>> {
-        connect(place, COPIED, Client::copied)
+        connect(channel(place)?, COPIED, Client::copied)
     }
 }
 
@@ -153,11 +152,11 @@ impl Transport for Borrowed {
     }
 
     fn serve(&self, serving: &Serving) -> anyhow::Result<()> {
-        serve(serving)
+        serve(serving, Server::builder().spin(SPIN))
     }
 
     fn connect(&self, place: &Place) -> anyhow::Result<Box<dyn Echo>> {
-        connect(place, BORROWED, Client::borrowed)
+        connect(channel_with(place, Channel::builder().spin(SPIN))?, BORROWED, Client::borrowed)
     }
 }
 
@@ -188,10 +187,10 @@ impl Transport for Untouched {
     }
 
     fn serve(&self, serving: &Serving) -> anyhow::Result<()> {
-        serve(serving)
+        serve(serving, Server::builder())
     }
 
     fn connect(&self, place: &Place) -> anyhow::Result<Box<dyn Echo>> {
-        connect(place, IGNORED, Client::untouched)
+        connect(channel(place)?, IGNORED, Client::untouched)
     }
 }
