@@ -107,6 +107,7 @@ mod sync;
 mod wire;
 
 pub use client::{Call, Channel, ChannelBuilder, ConnectError, Method, Pending, PendingRaw, RawCall};
+pub use connection::{Backing, Lane};
 pub use error::Violation;
 pub use os::Credentials;
 pub use raw::{Loan, Payload, RawBody};

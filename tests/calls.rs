@@ -7,13 +7,33 @@ mod lies;
 use std::time::{Duration, Instant};
 
 use mmap_rpc::server::Handlers;
-use mmap_rpc::{Channel, Code, Server, Status};
+use mmap_rpc::{Code, Server, Status};
 use testkit::echo::{GARBAGE, RAW_ECHO, RAW_GARBAGE};
 use testkit::proto::{Blob, EchoClient, Empty, FailRequest, PanicRequest, SleepRequest};
-use testkit::{LocalServer, PATIENCE, eventually, median_of_3, noise};
+use testkit::{LocalServer, PATIENCE, connect, eventually, median_of_3, noise};
 
 /// How much later than its timeout a call may fail.
 const LATENESS: Duration = Duration::from_millis(100);
+
+testkit::on_every_way![
+    every_status_passes_through_unchanged,
+    a_failure_that_says_ok_is_no_success,
+    a_panic_is_internal_and_the_server_lives_on,
+    a_method_that_the_server_does_not_have_is_unimplemented,
+    a_request_that_does_not_decode_is_internal_and_runs_no_handler,
+    a_reply_that_does_not_decode_is_internal,
+    a_raw_method_can_be_called_with_messages,
+    raw_calls_under_way_find_their_own_replies_in_any_order,
+    a_call_fails_soon_after_its_deadline,
+    a_deadline_that_has_passed_at_once_sends_nothing,
+    a_call_that_expires_in_the_servers_queue_never_runs,
+    a_reply_that_comes_after_the_deadline_is_not_sent,
+    a_handler_sees_the_deadline_and_the_peer,
+    a_call_that_is_dropped_in_the_servers_queue_never_runs,
+    shutdown_lets_running_calls_finish_and_refuses_later_ones,
+    shutdown_waits_no_longer_than_the_grace_period,
+    a_server_without_clients_ends_at_once_and_another_takes_its_path,
+];
 
 #[track_caller]
 fn assert_alive(client: &EchoClient) {
@@ -33,7 +53,6 @@ fn sleep(milliseconds: u32) -> SleepRequest {
 
 // ---- what a handler says -----------------------------------------------------------------------------
 
-#[test]
 fn every_status_passes_through_unchanged() {
     for handlers in [Handlers::Inline, Handlers::Pool(1)] {
         let server = LocalServer::start(Server::builder().handlers(handlers));
@@ -50,7 +69,6 @@ fn every_status_passes_through_unchanged() {
     }
 }
 
-#[test]
 fn a_failure_that_says_ok_is_no_success() {
     let server = LocalServer::default_settings();
     let request = FailRequest { code: 0, text: "all is well".to_owned() };
@@ -58,7 +76,6 @@ fn a_failure_that_says_ok_is_no_success() {
     assert_eq!((status.code(), status.message()), (Code::Unknown, "all is well"));
 }
 
-#[test]
 fn a_panic_is_internal_and_the_server_lives_on() {
     for handlers in [Handlers::Inline, Handlers::Pool(1)] {
         let server = LocalServer::start(Server::builder().handlers(handlers));
@@ -75,10 +92,9 @@ fn a_panic_is_internal_and_the_server_lives_on() {
 
 // ---- methods and messages ----------------------------------------------------------------------------
 
-#[test]
 fn a_method_that_the_server_does_not_have_is_unimplemented() {
     let server = LocalServer::default_settings();
-    let channel = Channel::connect(server.path()).unwrap();
+    let channel = connect(server.path()).unwrap();
     let method = channel.method("/testkit.Echo/Nothing");
     assert!(!method.is_known());
     let status = channel.unary::<Blob, Blob>(&method, Blob::default().into()).wait().unwrap_err();
@@ -89,10 +105,9 @@ fn a_method_that_the_server_does_not_have_is_unimplemented() {
     assert_alive(&EchoClient::new(channel));
 }
 
-#[test]
 fn a_request_that_does_not_decode_is_internal_and_runs_no_handler() {
     let server = LocalServer::default_settings();
-    let channel = Channel::connect(server.path()).unwrap();
+    let channel = connect(server.path()).unwrap();
     let long = GARBAGE.repeat(1000);
     for garbage in [GARBAGE, &long] {
         let status =
@@ -104,10 +119,9 @@ fn a_request_that_does_not_decode_is_internal_and_runs_no_handler() {
     assert_alive(&EchoClient::new(channel));
 }
 
-#[test]
 fn a_reply_that_does_not_decode_is_internal() {
     let server = LocalServer::default_settings();
-    let channel = Channel::connect(server.path()).unwrap();
+    let channel = connect(server.path()).unwrap();
     let call = channel.unary::<Blob, Blob>(&channel.method(RAW_GARBAGE), Blob::default().into());
     let status = call.timeout(PATIENCE).wait().unwrap_err();
     assert_eq!(status.code(), Code::Internal);
@@ -115,10 +129,9 @@ fn a_reply_that_does_not_decode_is_internal() {
     assert_alive(&EchoClient::new(channel));
 }
 
-#[test]
 fn a_raw_method_can_be_called_with_messages() {
     let server = LocalServer::default_settings();
-    let channel = Channel::connect(server.path()).unwrap();
+    let channel = connect(server.path()).unwrap();
     let sent = Blob { data: noise(10_000, 3) };
     let call = channel.unary::<Blob, Blob>(&channel.method(RAW_ECHO), sent.clone().into());
     assert!(call.timeout(PATIENCE).wait().unwrap().get_ref().data == sent.data);
@@ -126,11 +139,9 @@ fn a_raw_method_can_be_called_with_messages() {
 
 // ---- deadlines and cancelled calls -------------------------------------------------------------------
 
-#[track_caller]
-#[test]
 fn raw_calls_under_way_find_their_own_replies_in_any_order() {
     let server = LocalServer::default_settings();
-    let channel = Channel::connect(server.path()).unwrap();
+    let channel = connect(server.path()).unwrap();
     let echo = channel.method(RAW_ECHO);
     // Inside entries, in slots, and neither first in, first out.
     let data: Vec<_> = (0..20).map(|call| noise(if call % 3 == 0 { 3000 } else { 50 }, call)).collect();
@@ -144,12 +155,12 @@ fn raw_calls_under_way_find_their_own_replies_in_any_order() {
     assert_alive(&server.client());
 }
 
+#[track_caller]
 fn assert_late<T>(result: Result<T, Status>) {
     let status = result.err().expect("the deadline passed");
     assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
 }
 
-#[test]
 fn a_call_fails_soon_after_its_deadline() {
     let server = one_worker();
     let client = server.client();
@@ -181,7 +192,6 @@ fn a_call_fails_soon_after_its_deadline() {
     assert_alive(&client);
 }
 
-#[test]
 fn a_deadline_that_has_passed_at_once_sends_nothing() {
     let server = LocalServer::default_settings();
     let client = server.client();
@@ -190,7 +200,6 @@ fn a_deadline_that_has_passed_at_once_sends_nothing() {
     assert_eq!(server.service.begun(), 1, "the handler ran for the second call only");
 }
 
-#[test]
 fn a_call_that_expires_in_the_servers_queue_never_runs() {
     let server = one_worker();
     let client = server.client();
@@ -205,7 +214,6 @@ fn a_call_that_expires_in_the_servers_queue_never_runs() {
     assert_eq!(server.service.begun(), 2, "Sleep and the last Echo, none of those that expired");
 }
 
-#[test]
 fn a_reply_that_comes_after_the_deadline_is_not_sent() {
     let server = LocalServer::default_settings();
     let client = server.client();
@@ -215,7 +223,6 @@ fn a_reply_that_comes_after_the_deadline_is_not_sent() {
     assert_late(pending.wait());
 }
 
-#[test]
 fn a_handler_sees_the_deadline_and_the_peer() {
     let seen = |request: mmap_rpc::Request<mmap_rpc::Payload>| {
         let (left, peer) = (request.remaining(), request.peer());
@@ -224,7 +231,7 @@ fn a_handler_sees_the_deadline_and_the_peer() {
     };
     let builder = Server::builder().raw("/testkit.Seen/Seen", move |request, _| Ok(seen(request).into()));
     let server = LocalServer::start(builder);
-    let channel = Channel::connect(server.path()).unwrap();
+    let channel = connect(server.path()).unwrap();
     let method = channel.method("/testkit.Seen/Seen");
     let numbers = |bytes: Vec<u8>| {
         let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
@@ -237,7 +244,6 @@ fn a_handler_sees_the_deadline_and_the_peer() {
     assert_eq!(numbers(channel.raw(&method, &[]).wait().unwrap().to_vec()), (u64::MAX, pid));
 }
 
-#[test]
 fn a_call_that_is_dropped_in_the_servers_queue_never_runs() {
     let server = one_worker();
     let client = server.client();
@@ -253,7 +259,6 @@ fn a_call_that_is_dropped_in_the_servers_queue_never_runs() {
 
 // ---- shutdown ----------------------------------------------------------------------------------------
 
-#[test]
 fn shutdown_lets_running_calls_finish_and_refuses_later_ones() {
     let mut server = LocalServer::start(Server::builder().handlers(Handlers::Pool(4)).reactors(2));
     let clients = [server.client(), server.client()];
@@ -271,14 +276,13 @@ fn shutdown_lets_running_calls_finish_and_refuses_later_ones() {
     }
     server.join().unwrap();
     assert!(!server.path().exists(), "the path is free");
-    assert!(Channel::connect(server.path()).is_err());
+    assert!(connect(server.path()).is_err());
     for client in &clients {
         let status = client.echo(Blob::default()).timeout(PATIENCE).wait().unwrap_err();
         assert_eq!(status.code(), Code::Unavailable, "{status}");
     }
 }
 
-#[test]
 fn shutdown_waits_no_longer_than_the_grace_period() {
     let builder = Server::builder().handlers(Handlers::Pool(1)).grace(Duration::from_millis(50));
     let mut server = LocalServer::start(builder);
@@ -293,13 +297,12 @@ fn shutdown_waits_no_longer_than_the_grace_period() {
     assert!(!server.path().exists());
 }
 
-#[test]
 fn a_server_without_clients_ends_at_once_and_another_takes_its_path() {
     let mut server = LocalServer::default_settings();
     server.shutdown.shutdown();
     server.join().unwrap();
-    let successor = testkit::echo::serve(Server::builder(), server.service.clone()).bind(server.path());
-    let successor = successor.unwrap();
+    let builder = testkit::way::allow_all(Server::builder(), server.path());
+    let successor = testkit::echo::serve(builder, server.service.clone()).bind(server.path()).unwrap();
     let (stop, thread) = (successor.shutdown_handle(), std::thread::spawn(move || successor.run()));
     let client = server.client();
     client.count(Empty {}).timeout(PATIENCE).wait().unwrap();

@@ -4,11 +4,14 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mmap_rpc::{Channel, Code, Status};
+use mmap_rpc::{Code, Status};
 use testkit::echo::RAW_ECHO;
 use testkit::proc::{self, Held};
 use testkit::proto::{Blob, EchoClient, SleepRequest};
-use testkit::{Child, PATIENCE, Parent, Rng, ServerProcess, Setup, alone, eventually, median_of_3, noise};
+use testkit::{
+    Child, PATIENCE, Parent, Rng, ServerProcess, Setup, Way, alone, by, channel_builder, connect, eventually,
+    median_of_3, noise, way,
+};
 
 /// How long after the kill a caller may learn of it.
 const NEWS: Duration = Duration::from_millis(100);
@@ -25,6 +28,16 @@ const POOL: Setup =
 fn testkit_child() {
     testkit::child::run(&[("busy client", busy_client)]);
 }
+
+testkit::on_every_way![
+    every_caller_learns_of_the_servers_death_at_once,
+    calls_that_nobody_waits_for_yet_learn_of_it_too,
+    a_caller_that_waits_for_space_learns_of_it_too,
+    a_channel_stays_closed_and_a_new_one_reaches_the_successor,
+    two_hundred_killed_clients_leave_nothing_in_the_server,
+    two_hundred_killed_clients_leave_nothing_in_a_server_with_a_pool;
+    memory: nothing_is_left_of_a_killed_server,
+];
 
 fn sleepers(client: &EchoClient) -> u64 {
     client.count(testkit::proto::Empty {}).timeout(PATIENCE).wait().unwrap().get_ref().sleeping
@@ -57,7 +70,6 @@ fn time_of_news(callers: u64) -> Duration {
     })
 }
 
-#[test]
 fn every_caller_learns_of_the_servers_death_at_once() {
     let _alone = alone();
     for callers in [1, 8] {
@@ -66,7 +78,6 @@ fn every_caller_learns_of_the_servers_death_at_once() {
     }
 }
 
-#[test]
 fn calls_that_nobody_waits_for_yet_learn_of_it_too() {
     let _alone = alone();
     let mut server = ServerProcess::start(POOL);
@@ -77,11 +88,10 @@ fn calls_that_nobody_waits_for_yet_learn_of_it_too() {
     assert_gone(client.echo(Blob::default()).timeout(PATIENCE).wait());
 }
 
-#[test]
 fn a_caller_that_waits_for_space_learns_of_it_too() {
     let _alone = alone();
     let mut server = ServerProcess::start(Setup { pool: 1, ..POOL });
-    let channel = Channel::builder().max_region_bytes(4 << 20).connect(server.path()).unwrap();
+    let channel = channel_builder().max_region_bytes(4 << 20).connect(server.path()).unwrap();
     let client = EchoClient::new(channel.clone());
     thread::scope(|scope| {
         // The only slot of that size stays with us.
@@ -98,7 +108,6 @@ fn a_caller_that_waits_for_space_learns_of_it_too() {
     });
 }
 
-#[test]
 fn nothing_is_left_of_a_killed_server() {
     let _alone = alone();
     // Whatever the first use of the library takes for good, it takes here.
@@ -138,7 +147,6 @@ fn nothing_is_left_of_a_killed_server() {
     assert_eq!(proc::files_of_ours(), files);
 }
 
-#[test]
 fn a_channel_stays_closed_and_a_new_one_reaches_the_successor() {
     let _alone = alone();
     let dir = tempfile::tempdir().unwrap();
@@ -160,14 +168,15 @@ fn a_channel_stays_closed_and_a_new_one_reaches_the_successor() {
         assert!(channel.is_closed());
         assert_gone(channel.loan(100).map(drop));
     }
-    assert!(Channel::connect(&path).is_err());
+    assert!(connect(&path).is_err());
 }
 
 // ---- the client dies ---------------------------------------------------------------------------------
 
 /// Calls without end, in every way, on several threads.
 fn busy_client(parent: &Parent) {
-    let channel = Channel::connect(parent.argument("socket")).unwrap();
+    let way = Way::named(&parent.argument("way")).unwrap();
+    let channel = by(way, || connect(parent.argument("socket")).unwrap());
     let client = EchoClient::new(channel.clone());
     let seed: u64 = parent.argument("seed").parse().unwrap();
     client.echo(Blob { data: noise(100_000, seed) }).wait().unwrap();
@@ -199,7 +208,7 @@ fn kill_clients(setup: Setup) {
     let server = ServerProcess::start(setup);
     let start = |seed: u64| {
         let socket = server.path().to_str().unwrap();
-        Child::start("busy client", &[("socket", socket), ("seed", &seed.to_string())])
+        Child::start("busy client", &[("socket", socket), ("seed", &seed.to_string()), ("way", way().name())])
     };
     let kill_some = |first: u64| {
         let mut clients: Vec<_> = (first..first + AT_ONCE).map(start).collect();
@@ -239,13 +248,11 @@ fn kill_clients(setup: Setup) {
     assert!(after < maps + 20, "{maps} maps before, {after} after");
 }
 
-#[test]
 fn two_hundred_killed_clients_leave_nothing_in_the_server() {
     let _alone = alone();
     kill_clients(Setup::default());
 }
 
-#[test]
 fn two_hundred_killed_clients_leave_nothing_in_a_server_with_a_pool() {
     let _alone = alone();
     kill_clients(Setup { pool: 2, reactors: 2, ..Setup::default() });

@@ -2,10 +2,10 @@
 //! however many, however large, in whatever order, from however many threads.
 
 use bytes::Bytes;
-use mmap_rpc::{Channel, Code, Pending, RawBody};
+use mmap_rpc::{Code, Pending, RawBody};
 use testkit::echo::{RAW_ECHO, RAW_HALF};
 use testkit::proto::{Blob, EchoClient, Empty, MakeRequest, SleepRequest};
-use testkit::{PATIENCE, Rng, ServerProcess, Setup, checksum, eventually, noise};
+use testkit::{PATIENCE, Rng, ServerProcess, Setup, channel_builder, checksum, eventually, noise};
 
 const MIB: usize = 1 << 20;
 
@@ -20,6 +20,22 @@ const POOL: Setup =
 fn testkit_child() {
     testkit::child::run(&[]);
 }
+
+testkit::on_every_way![
+    ten_thousand_messages_of_any_size_arrive_intact,
+    every_size_around_a_boundary_arrives_intact,
+    a_reply_may_be_far_larger_than_its_request,
+    eight_threads_share_a_channel,
+    eight_threads_share_a_channel_to_a_pool,
+    raw_bytes_of_every_kind_arrive_intact,
+    a_payload_can_be_read_in_parts,
+    only_what_a_loan_was_truncated_to_is_sent,
+    a_loan_of_another_channel_is_refused_and_given_back,
+    started_calls_can_be_waited_for_in_any_order,
+    far_more_calls_than_the_ring_holds_can_be_started,
+    two_reactors_serve_six_clients,
+    a_blocked_reactor_does_not_hold_up_the_other,
+];
 
 /// Sends `data` and checks that the same comes back.
 #[track_caller]
@@ -38,7 +54,6 @@ fn check_sum(client: &EchoClient, data: Bytes) {
     assert_eq!(reply.get_ref().sum, sum, "{length} bytes arrived changed");
 }
 
-#[test]
 fn ten_thousand_messages_of_any_size_arrive_intact() {
     const LARGEST: usize = 8 * MIB;
     let (server, mut rng) = (ServerProcess::start(Setup::default()), Rng::new(1));
@@ -51,7 +66,6 @@ fn ten_thousand_messages_of_any_size_arrive_intact() {
     }
 }
 
-#[test]
 fn every_size_around_a_boundary_arrives_intact() {
     let server = ServerProcess::start(Setup::default());
     let client = server.client();
@@ -63,7 +77,6 @@ fn every_size_around_a_boundary_arrives_intact() {
     }
 }
 
-#[test]
 fn a_reply_may_be_far_larger_than_its_request() {
     let server = ServerProcess::start(Setup::default());
     let client = server.client();
@@ -91,17 +104,14 @@ fn many_threads(setup: Setup) {
     });
 }
 
-#[test]
 fn eight_threads_share_a_channel() {
     many_threads(Setup::default());
 }
 
-#[test]
 fn eight_threads_share_a_channel_to_a_pool() {
     many_threads(POOL);
 }
 
-#[test]
 fn raw_bytes_of_every_kind_arrive_intact() {
     let server = ServerProcess::start(Setup::default());
     let channel = server.channel();
@@ -123,7 +133,6 @@ fn raw_bytes_of_every_kind_arrive_intact() {
     }
 }
 
-#[test]
 fn a_payload_can_be_read_in_parts() {
     let server = ServerProcess::start(Setup::default());
     let channel = server.channel();
@@ -135,7 +144,6 @@ fn a_payload_can_be_read_in_parts() {
     assert!(reply.to_vec() == data);
 }
 
-#[test]
 fn only_what_a_loan_was_truncated_to_is_sent() {
     let server = ServerProcess::start(Setup::default());
     let channel = server.channel();
@@ -151,10 +159,9 @@ fn only_what_a_loan_was_truncated_to_is_sent() {
     }
 }
 
-#[test]
 fn a_loan_of_another_channel_is_refused_and_given_back() {
     let server = ServerProcess::start(Setup::default());
-    let build = || Channel::builder().max_region_bytes(4 * MIB as u64).connect(server.path()).unwrap();
+    let build = || channel_builder().max_region_bytes(4 * MIB as u64).connect(server.path()).unwrap();
     let (mine, other) = (build(), build());
     // Far more than a region holds: each refused loan must have gone back to its own.
     for _ in 0..100 {
@@ -181,13 +188,11 @@ fn start_all_then_wait(client: &EchoClient, count: usize, size: impl Fn(usize) -
     }
 }
 
-#[test]
 fn started_calls_can_be_waited_for_in_any_order() {
     let server = ServerProcess::start(POOL);
     start_all_then_wait(&server.client(), 500, |call| call % 3000);
 }
 
-#[test]
 fn far_more_calls_than_the_ring_holds_can_be_started() {
     for setup in [Setup::default(), POOL] {
         let server = ServerProcess::start(setup);
@@ -196,11 +201,10 @@ fn far_more_calls_than_the_ring_holds_can_be_started() {
     }
     let many = 8 * IN_FLIGHT;
     let server = ServerProcess::start(Setup { max_in_flight: many as u32, ..Setup::default() });
-    let channel = Channel::builder().max_in_flight(many as u32).connect(server.path()).unwrap();
+    let channel = channel_builder().max_in_flight(many as u32).connect(server.path()).unwrap();
     start_all_then_wait(&EchoClient::new(channel), many, |_| 1000);
 }
 
-#[test]
 fn two_reactors_serve_six_clients() {
     let server = ServerProcess::start(Setup { reactors: 2, ..Setup::default() });
     std::thread::scope(|scope| {
@@ -216,7 +220,6 @@ fn two_reactors_serve_six_clients() {
     });
 }
 
-#[test]
 fn a_blocked_reactor_does_not_hold_up_the_other() {
     let server = ServerProcess::start(Setup { reactors: 2, ..Setup::default() });
     // Connections go to the reactors in turn.

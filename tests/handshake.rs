@@ -349,7 +349,7 @@ fn a_server_of_another_version_is_refused_and_both_versions_are_named() {
     let text = visited(|offer| offer.version(4)).to_string();
     assert!(text.contains("chose protocol version 4, offered were 1 to 1"), "{text}");
     let text = visited(|offer| offer.features(8)).to_string();
-    assert!(text.contains("features 0x8, offered were 0x0"), "{text}");
+    assert!(text.contains("features 0x8, asked for were 0x0"), "{text}");
     nothing_left_since(before);
 }
 

@@ -3,9 +3,10 @@
 use std::thread;
 use std::time::Duration;
 
-use mmap_rpc::Channel;
 use testkit::proto::{Blob, EchoClient, Empty, SleepRequest};
-use testkit::{Child, PATIENCE, Parent, ServerProcess, Setup, eventually, noise, proc};
+use testkit::{
+    Child, PATIENCE, Parent, ServerProcess, Setup, Way, by, connect, eventually, noise, proc, way,
+};
 
 /// How long both processes are watched.
 const WATCHED: Duration = Duration::from_secs(3);
@@ -21,7 +22,8 @@ fn testkit_child() {
 
 /// Holds a channel that nobody waits on, and one on which two threads wait for a call that takes long.
 fn idle_client(parent: &Parent) {
-    let connect = || Channel::connect(parent.argument("socket")).unwrap();
+    let way = Way::named(&parent.argument("way")).unwrap();
+    let connect = || by(way, || connect(parent.argument("socket")).unwrap());
     let (unused, waited_on) = (EchoClient::new(connect()), EchoClient::new(connect()));
     for client in [&unused, &waited_on] {
         for size in [10, 1_000, 300_000] {
@@ -41,11 +43,13 @@ fn idle_client(parent: &Parent) {
     });
 }
 
-#[test]
+testkit::on_every_way![an_idle_connection_uses_no_processor_time_on_either_side];
+
 fn an_idle_connection_uses_no_processor_time_on_either_side() {
     // One more worker than calls that sleep: the count is served too.
     let server = ServerProcess::start(Setup { pool: 3, reactors: 2, ..Setup::default() });
-    let client = Child::start("idle client", &[("socket", server.path().to_str().unwrap())]);
+    let client =
+        Child::start("idle client", &[("socket", server.path().to_str().unwrap()), ("way", way().name())]);
     client.expect("idle");
     let pids = [server.pid(), client.pid()];
     let naps = || pids.map(proc::naps);

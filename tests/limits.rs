@@ -7,7 +7,9 @@ use std::time::Duration;
 use mmap_rpc::{Channel, Code, Server, Status};
 use testkit::echo::RAW_ECHO;
 use testkit::proto::{Blob, EchoClient, Empty, MakeRequest, SleepRequest};
-use testkit::{LocalServer, PATIENCE, ServerProcess, Setup, eventually, noise, proc};
+use testkit::{
+    LocalServer, PATIENCE, ServerProcess, Setup, channel_builder, connect, eventually, noise, proc,
+};
 
 const MIB: u64 = 1 << 20;
 
@@ -16,6 +18,21 @@ const MIB: u64 = 1 << 20;
 fn testkit_child() {
     testkit::child::run(&[]);
 }
+
+testkit::on_every_way![
+    max_message_size_holds_for_requests_and_replies,
+    a_message_that_no_region_holds_names_the_cap,
+    calls_beyond_max_in_flight_fail_at_once_and_no_others_do,
+    a_dropped_call_makes_room_for_another,
+    a_call_whose_deadline_passed_makes_room_for_another,
+    large_messages_take_turns_in_a_small_region,
+    large_messages_take_turns_in_a_small_region_of_a_pool,
+    messages_that_share_a_segment_take_turns_in_a_small_region,
+    large_replies_take_turns_in_a_small_region,
+    replies_that_nobody_takes_fill_no_more_memory_than_the_cap,
+    callers_who_wait_for_their_replies_are_never_refused;
+    memory: a_loan_that_is_kept_counts_and_one_that_is_dropped_does_not,
+];
 
 #[track_caller]
 fn assert_exhausted<T>(result: Result<T, Status>, limit: &str) {
@@ -38,10 +55,9 @@ fn both_sides(
         let channel = builder.connect(server.path()).unwrap();
         (server, channel)
     };
-    [connect(server, Channel::builder()), connect(Setup::default(), client(Channel::builder()))]
+    [connect(server, channel_builder()), connect(Setup::default(), client(channel_builder()))]
 }
 
-#[test]
 fn max_message_size_holds_for_requests_and_replies() {
     const CAP: u64 = 100_000;
     let setup = Setup { max_message_size: CAP, ..Setup::default() };
@@ -61,7 +77,6 @@ fn max_message_size_holds_for_requests_and_replies() {
     }
 }
 
-#[test]
 fn a_message_that_no_region_holds_names_the_cap() {
     const CAP: u64 = 4 * MIB;
     let setup = Setup { max_region_bytes: CAP, ..Setup::default() };
@@ -75,10 +90,9 @@ fn a_message_that_no_region_holds_names_the_cap() {
     }
 }
 
-#[test]
 fn a_loan_that_is_kept_counts_and_one_that_is_dropped_does_not() {
     let server = LocalServer::start(Server::builder().max_region_bytes(3 * MIB));
-    let channel = Channel::connect(server.path()).unwrap();
+    let channel = connect(server.path()).unwrap();
     for _ in 0..100 {
         let loans = [channel.loan(MIB as usize + 1).unwrap(), channel.loan(MIB as usize + 1).unwrap()];
         // There is no room for a third: a call waits for it until its deadline.
@@ -91,7 +105,6 @@ fn a_loan_that_is_kept_counts_and_one_that_is_dropped_does_not() {
     }
 }
 
-#[test]
 fn calls_beyond_max_in_flight_fail_at_once_and_no_others_do() {
     const CALLS: u32 = 5;
     let setup = Setup { max_in_flight: CALLS, pool: 2, ..Setup::default() };
@@ -111,11 +124,10 @@ fn calls_beyond_max_in_flight_fail_at_once_and_no_others_do() {
     }
 }
 
-#[test]
 fn a_dropped_call_makes_room_for_another() {
     for pool in [0, 2] {
         let server = ServerProcess::start(Setup { pool, ..Setup::default() });
-        let channel = Channel::builder().max_in_flight(4).connect(server.path()).unwrap();
+        let channel = channel_builder().max_in_flight(4).connect(server.path()).unwrap();
         let client = EchoClient::new(channel);
         for _ in 0..2_000 {
             // The place of a dropped call is taken until the server has answered it.
@@ -127,10 +139,9 @@ fn a_dropped_call_makes_room_for_another() {
     }
 }
 
-#[test]
 fn a_call_whose_deadline_passed_makes_room_for_another() {
     let server = LocalServer::start(Setup { pool: 2, ..Setup::default() }.builder());
-    let channel = Channel::builder().max_in_flight(2).connect(server.path()).unwrap();
+    let channel = channel_builder().max_in_flight(2).connect(server.path()).unwrap();
     let client = EchoClient::new(channel);
     for _ in 0..20 {
         let late = client.sleep(SleepRequest { milliseconds: 5 }).timeout(Duration::from_millis(1)).wait();
@@ -157,23 +168,19 @@ fn squeeze(pool: usize, region: u64, length: u64, calls: usize) {
     });
 }
 
-#[test]
 fn large_messages_take_turns_in_a_small_region() {
     squeeze(0, 4 * MIB, 2 * MIB, 20);
 }
 
-#[test]
 fn large_messages_take_turns_in_a_small_region_of_a_pool() {
     squeeze(2, 4 * MIB, 2 * MIB, 20);
 }
 
-#[test]
 fn messages_that_share_a_segment_take_turns_in_a_small_region() {
     squeeze(0, 2 * MIB, 60_000, 100);
     squeeze(2, 2 * MIB, 60_000, 100);
 }
 
-#[test]
 fn large_replies_take_turns_in_a_small_region() {
     // One fits into a region beside the base segment, two do not; both together fit what may wait beside it.
     const REGION: u64 = 3 * MIB;
@@ -193,7 +200,6 @@ fn large_replies_take_turns_in_a_small_region() {
     }
 }
 
-#[test]
 fn replies_that_nobody_takes_fill_no_more_memory_than_the_cap() {
     const REPLIES: u64 = 200;
     // Both regions, as much again beside them, and a process that does nothing.
@@ -235,7 +241,6 @@ fn crowd(pool: usize, region: u64, threads: usize, call: impl Fn(&EchoClient) ->
     });
 }
 
-#[test]
 fn callers_who_wait_for_their_replies_are_never_refused() {
     for pool in [0, 2] {
         let echo = |blob: Blob| {

@@ -34,17 +34,11 @@ fn check(body: &[u8]) {
     let same = ControlMessage::decode(&again).expect("our own message");
     assert_eq!(same, message, "what was encoded decodes to something else");
     assert_eq!(same.encode().expect("as before"), frame, "two spellings of one message");
-    let descriptors = match message.name() {
-        "ConnectRequest" => 2..=2,
-        "ConnectResponse" => {
-            if message.descriptors() == 0 {
-                0..=0
-            } else {
-                2..=2
-            }
-        }
-        "SegmentAdded" => 1..=1,
-        _ => 0..=0,
+    let descriptors: &[usize] = match message.name() {
+        // None where a file is asked for, or named.
+        "ConnectRequest" | "ConnectResponse" => &[0, 2],
+        "SegmentAdded" => &[1],
+        _ => &[0],
     };
     assert!(descriptors.contains(&message.descriptors()));
 }
@@ -58,7 +52,7 @@ enum Type {
 }
 
 /// The fields of each message of the envelope; the message's own number is its place, from 1.
-const MESSAGES: [&[(u8, Type)]; 8] = {
+const MESSAGES: [&[(u8, Type)]; 10] = {
     use Type::{Limits, Number, Text};
     [
         &[(10, Number), (11, Number), (12, Number), (13, Number), (14, Limits), (15, Number)],
@@ -76,11 +70,22 @@ const MESSAGES: [&[(u8, Type)]; 8] = {
             (16, Number),
         ],
         &[(1, Text)],
-        &[(1, Text), (2, Text), (3, Number), (10, Number), (11, Number)],
-        &[(1, Text), (2, Text), (3, Number), (4, Text), (10, Number), (11, Number)],
+        &[(1, Text), (2, Text), (3, Number), (10, Number), (11, Number), (12, Number), (13, Number)],
+        &[
+            (1, Text),
+            (2, Text),
+            (3, Number),
+            (4, Text),
+            (10, Number),
+            (11, Number),
+            (12, Number),
+            (13, Number),
+        ],
         &[(1, Number), (2, Number), (3, Number), (4, Number), (5, Number)],
         &[(1, Number)],
         &[(1, Number)],
+        &[(1, Number)],
+        &[],
     ]
 };
 
@@ -115,7 +120,7 @@ fn write_field(u: &mut Unstructured<'_>, field: u8, kind: Type, out: &mut Vec<u8
             write_number(*u.choose(&choices)?, out);
         }
         Type::Text => {
-            let choices = [&b"id-1"[..], b"/a.B/C", b"/a.B/D", b"", b"\xff", u.arbitrary()?];
+            let choices = [&b"id-1"[..], b"/a.B/C", b"/run/file", b"", b"\xff", u.arbitrary()?];
             write_bytes(field, u.choose(&choices)?, out);
         }
         Type::Limits => {

@@ -12,7 +12,7 @@ use crate::client::connect::{self, ConnectError};
 use crate::client::core::Core;
 use crate::client::method::Method;
 use crate::client::raw::RawCall;
-use crate::connection::{Config, MAX_IN_FLIGHT};
+use crate::connection::{Backing, Config, Lane, MAX_IN_FLIGHT};
 use crate::os::Credentials;
 use crate::raw::{Loan, RawBody};
 use crate::rpc::{Request, Status};
@@ -136,6 +136,18 @@ impl ChannelBuilder {
     /// processor, nor on a connection that is idle.
     pub fn spin(mut self, budget: Duration) -> Self {
         self.config.spin = budget;
+        self
+    }
+
+    /// How calls travel; [`Lane::Ring`] unless set.
+    pub fn lane(mut self, lane: Lane) -> Self {
+        self.config.lane = lane;
+        self
+    }
+
+    /// What the shared memory is; [`Backing::Memfd`] unless set.
+    pub fn backing(mut self, backing: Backing) -> Self {
+        self.config.backing = backing;
         self
     }
 

@@ -64,7 +64,8 @@ impl Driver {
             session,
             poller,
             events: Vec::new(),
-            spin: AdaptiveSpin::new(spin),
+            // What comes over the socket is not to be seen in memory.
+            spin: AdaptiveSpin::new(if link.is_socket_lane() { Duration::ZERO } else { spin }),
             cpu: UNKNOWN_CPU,
             ring_read: 0,
             unread: false,
@@ -126,6 +127,9 @@ impl Driver {
             self.turn(core, &mut Nothing);
             if done() || core.link.is_closed() {
                 return;
+            }
+            if core.link.is_socket_lane() {
+                self.read_socket(core, &mut Nothing);
             }
         }
     }
@@ -259,8 +263,7 @@ impl Driver {
     /// What an honest peer wrote before it left is still delivered.
     fn drain<A: Awaited>(&mut self, core: &Core, awaited: &mut A) {
         self.session.on_dry();
-        let capacity = core.link.consumer_view().entries.len();
-        for _ in 0..capacity {
+        for _ in 0..self.session.most_left(&core.link) {
             match self.session.poll(&core.link, |event| core.deliver(event, awaited, false)) {
                 Ok(Polled::ReadSocket) => self.session.on_dry(),
                 Ok(Polled::Event(_) | Polled::Nothing | Polled::Part(_)) => {}

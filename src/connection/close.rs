@@ -134,8 +134,9 @@ impl Link {
 
     /// Whether the peer has said that it is through with this connection. A hint; the socket says so too.
     pub(crate) fn peer_has_closed(&self) -> bool {
+        // What it sent before it said so may still be in the socket, if that is where it sends.
         // Relaxed: nothing is read on the strength of it.
-        self.peer_control().closed.0.load(Ordering::Relaxed) != 0
+        !self.is_socket_lane() && self.peer_control().closed.0.load(Ordering::Relaxed) != 0
     }
 }
 

@@ -1,16 +1,54 @@
 //! What one end of a connection wants: limits, sizes, patience.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::layout::Geometry;
+use crate::os::FileStore;
 use crate::ring::SPIN_BUDGET;
 use crate::wire::Limits;
 
 /// The oldest and the newest version of the protocol that this build speaks.
 pub(crate) const VERSIONS: (u32, u32) = (1, 1);
 
-/// Feature bits that this build knows; none is defined yet.
-pub(crate) const KNOWN_FEATURES: u64 = 0;
+/// Feature bit: calls travel over the socket, see [`Lane::Socket`].
+pub(crate) const SOCKET_LANE: u64 = 1;
+
+/// Feature bit, beside [`SOCKET_LANE`]: the regions are in a file, see [`Backing::File`].
+pub(crate) const FILE_BACKING: u64 = 2;
+
+/// Feature bits that this build knows.
+pub(crate) const KNOWN_FEATURES: u64 = SOCKET_LANE | FILE_BACKING;
+
+/// How calls and replies reach the other side. Their messages lie in shared memory either way, and calls mean
+/// the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Lane {
+    /// Through rings in shared memory: no system call while both sides are busy.
+    #[default]
+    Ring,
+    /// As frames on the Unix socket that say where each message lies. A call costs what a call over a plain
+    /// socket does, but for the bytes of its messages. For tracing, and what other languages speak: see
+    /// `docs/protocol.md`.
+    Socket,
+}
+
+/// What the shared memory of a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Backing {
+    /// Sealed memory without a name, passed as descriptors. Each side can write its own alone.
+    #[default]
+    Memfd,
+    /// A file that the server makes and names, if
+    /// [`ServerBuilder::file_backing`](crate::ServerBuilder::file_backing) allows it, for people who want to
+    /// look at it; programs in other languages use it too. Calls travel on [`Lane::Socket`].
+    ///
+    /// This is a trusted mode: every process of the same user can change what either side reads. It costs a
+    /// copy more in each direction.
+    File,
+}
 
 /// Handles below this many calls in flight fit a call id's index: see [`call_index`].
 pub(crate) const MAX_IN_FLIGHT: u32 = 1 << 16;
@@ -33,6 +71,23 @@ pub(crate) struct Config {
     pub(crate) spin: Duration,
     /// Sections and size classes of the base segment.
     pub(crate) geometry: Geometry,
+    /// A client's choice.
+    pub(crate) lane: Lane,
+    /// A client's choice.
+    pub(crate) backing: Backing,
+    /// Where a server makes files for clients that ask for them.
+    pub(crate) files: Option<Arc<FileStore>>,
+}
+
+impl Config {
+    /// What a client cannot do without.
+    pub(super) fn required_features(&self) -> u64 {
+        match (self.lane, self.backing) {
+            (_, Backing::File) => SOCKET_LANE | FILE_BACKING,
+            (Lane::Socket, Backing::Memfd) => SOCKET_LANE,
+            (Lane::Ring, Backing::Memfd) => 0,
+        }
+    }
 }
 
 impl Default for Config {
@@ -42,6 +97,9 @@ impl Default for Config {
             handshake_timeout: Duration::from_secs(5),
             spin: SPIN_BUDGET,
             geometry: Geometry::standard(),
+            lane: Lane::default(),
+            backing: Backing::default(),
+            files: None,
         }
     }
 }

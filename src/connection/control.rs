@@ -23,12 +23,12 @@ pub(crate) enum SocketState {
     HungUp,
 }
 
-/// Feeds the session what the socket has, up to a turn's worth.
+/// Feeds the session what the socket has, up to a turn's worth, or to what it holds.
 pub(crate) fn read_control(session: &mut Session, link: &Link) -> Result<SocketState, SendFailure> {
     let mut buffer = [0; 4096];
     let mut descriptors: Vec<OwnedFd> = Vec::new();
     let (mut total, mut freed_space) = (0, false);
-    while total < BYTES_PER_TURN {
+    while total < BYTES_PER_TURN && !session.is_full() {
         match link.socket().recv(&mut buffer, &mut descriptors) {
             Ok(0) => return Ok(SocketState::HungUp),
             Ok(count) => {

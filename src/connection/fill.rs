@@ -36,7 +36,7 @@ impl<'a> Filled<'a> {
     /// # Errors
     /// As for every message that needs a slot and a place in the ring.
     pub(crate) fn begin(link: &'a Link, head: Head, len: usize) -> Result<Option<Self>, SendFailure> {
-        if len < FILL_FROM || shares_processor(link) {
+        if len < FILL_FROM || link.is_socket_lane() || shares_processor(link) {
             return Ok(None);
         }
         let slot = Slot::claim(link, len as u64)?;

@@ -10,19 +10,25 @@
 //!     │                        or: error, versions, no descriptor │
 //! ```
 //!
+//! A client that requires the feature `FILE_BACKING` brings no memory, and the answer names a file instead.
+//!
 //! Neither side trusts the other before it has checked everything above; a refusal is readable at both ends.
 
 use std::io;
+use std::mem;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
-use crate::connection::config::{Config, KNOWN_FEATURES, VERSIONS};
+use crate::connection::backing::FileBacking;
+use crate::connection::config::{Config, FILE_BACKING, KNOWN_FEATURES, SOCKET_LANE, VERSIONS};
+use crate::connection::lane::SocketLane;
 use crate::connection::link::{Agreed, PeerBase};
 use crate::connection::region::OwnRegion;
 use crate::error::Violation;
 use crate::layout::{Header, read_header};
 use crate::os::{Credentials, Doorbell, admit_sealed, effective_uid};
 use crate::wire::{
-    ConnectRequest, ConnectResponse, Limits, MAX_CONNECTION_ID, MAX_ERROR_TEXT, Message, VersionRange,
+    ConnectRequest, ConnectResponse, Limits, MAX_CONNECTION_ID, MAX_ERROR_TEXT, Memory, Message, VersionRange,
 };
 
 /// Why a handshake did not lead to a connection.
@@ -53,7 +59,7 @@ struct Offer {
 
 impl Offer {
     fn new(config: &Config) -> io::Result<Self> {
-        let (own, base) = OwnRegion::create(config.geometry.clone(), KNOWN_FEATURES)?;
+        let (own, base) = OwnRegion::create(config.geometry.clone())?;
         let own_bell = Doorbell::new()?;
         Ok(Self { own, descriptors: vec![base, own_bell.try_clone()?.into()], own_bell })
     }
@@ -103,22 +109,27 @@ fn speaks() -> VersionRange {
 
 /// The client's side.
 pub(crate) struct ClientHandshake {
-    offer: Offer,
+    /// `None` if the server brings the memory.
+    offer: Option<Offer>,
     config: Config,
 }
 
 impl ClientHandshake {
     /// Makes the offer: the frame to send, and the descriptors that travel with its first byte.
     pub(crate) fn start(config: Config) -> io::Result<(Self, Vec<u8>, Vec<OwnedFd>)> {
-        let mut offer = Offer::new(&config)?;
+        let required_features = config.required_features();
+        let mut offer = match required_features & FILE_BACKING {
+            0 => Some(Offer::new(&config)?),
+            _ => None,
+        };
         let request = ConnectRequest {
             versions: speaks(),
-            required_features: 0,
+            required_features,
             offered_features: KNOWN_FEATURES,
             limits: config.limits,
-            base_segment_bytes: offer.own.base_bytes(),
+            base_segment_bytes: offer.as_ref().map(|offer| offer.own.base_bytes()),
         };
-        let descriptors = std::mem::take(&mut offer.descriptors);
+        let descriptors = offer.as_mut().map(|offer| mem::take(&mut offer.descriptors)).unwrap_or_default();
         let mut frame = Vec::new();
         Message::ConnectRequest(request).encode_frame(&mut frame).map_err(io::Error::other)?;
         Ok((Self { offer, config }, frame, descriptors))
@@ -141,14 +152,7 @@ impl ClientHandshake {
                 let error = printable(&error);
                 Err(HandshakeError::RefusedByPeer { error, min: versions.min, max: versions.max })
             }
-            ConnectResponse::Accepted {
-                connection_id,
-                version,
-                features,
-                limits,
-                base_segment_bytes,
-                methods,
-            } => {
+            ConnectResponse::Accepted { connection_id, version, features, limits, memory, methods } => {
                 if !(VERSIONS.0..=VERSIONS.1).contains(&version) {
                     return Err(Violation::Message(format!(
                         "the server chose protocol version {version}, offered were {} to {}",
@@ -156,25 +160,70 @@ impl ClientHandshake {
                     ))
                     .into());
                 }
-                if features & !KNOWN_FEATURES != 0 {
+                let required = self.config.required_features();
+                if features != required {
                     return Err(Violation::Message(format!(
-                        "the server uses features {features:#x}, offered were {KNOWN_FEATURES:#x}"
+                        "the server uses features {features:#x}, asked for were {required:#x}"
                     ))
                     .into());
                 }
-                let (peer, peer_bell) = admit_peer(descriptors, base_segment_bytes, &self.config)?;
-                Ok(Agreed {
-                    own: self.offer.own,
-                    peer,
-                    peer_bell,
-                    own_bell: self.offer.own_bell,
-                    own_cap: self.config.limits.max_region_bytes.min(limits.max_region_bytes),
-                    peer_cap: self.config.limits.max_region_bytes,
-                    limits: self.config.limits.min(limits),
-                    methods,
-                    connection_id,
-                })
+                let mut agreed = match (self.offer, memory) {
+                    (Some(offer), Memory::BaseSegment { bytes }) => {
+                        let (peer, peer_bell) = admit_peer(descriptors, bytes, &self.config)?;
+                        let lane = (features & SOCKET_LANE != 0).then(|| SocketLane::of_client(None));
+                        Agreed::new(
+                            offer.own,
+                            peer,
+                            (offer.own_bell, Some(peer_bell)),
+                            lane,
+                            &self.config,
+                            limits,
+                        )
+                    }
+                    (None, Memory::File { path }) => {
+                        let limit = self.config.limits;
+                        let (file, own, peer) = FileBacking::open(Path::new(&path), limit)?;
+                        let lane = Some(SocketLane::of_client(Some(file)));
+                        Agreed::new(own, peer, (Doorbell::new()?, None), lane, &self.config, limits)
+                    }
+                    (_, memory) => {
+                        let check = format!("the server brings {memory:?}, which was not asked for");
+                        return Err(Violation::Message(check).into());
+                    }
+                };
+                (agreed.methods, agreed.connection_id) = (methods, connection_id);
+                Ok(agreed)
             }
+        }
+    }
+}
+
+impl Agreed {
+    /// What holds between an end with these settings and one with those limits; still without names.
+    fn new(
+        own: OwnRegion,
+        peer: PeerBase,
+        (own_bell, peer_bell): (Doorbell, Option<Doorbell>),
+        lane: Option<SocketLane>,
+        config: &Config,
+        theirs: Limits,
+    ) -> Self {
+        let mut limits = config.limits.min(theirs);
+        if let Some(largest) = lane.as_ref().and_then(|lane| lane.file.as_ref()).and(own.largest_slot()) {
+            // A file does not grow.
+            limits.max_message_size = limits.max_message_size.min(largest);
+        }
+        Self {
+            own,
+            peer,
+            peer_bell,
+            own_bell,
+            lane,
+            own_cap: config.limits.max_region_bytes.min(theirs.max_region_bytes),
+            peer_cap: config.limits.max_region_bytes,
+            limits,
+            methods: Vec::new(),
+            connection_id: String::new(),
         }
     }
 }
@@ -199,37 +248,70 @@ pub(crate) fn answer(
             request.versions.min, request.versions.max, VERSIONS.0, VERSIONS.1
         )));
     }
-    let missing = request.required_features & !KNOWN_FEATURES;
-    if missing != 0 {
+    let features = request.required_features;
+    if features & !KNOWN_FEATURES != 0 {
         return Err(HandshakeError::Refused(format!(
-            "the client requires features {missing:#x}, which this server does not have; update the server"
+            "the client requires features {:#x}, which this server does not have; update the server",
+            features & !KNOWN_FEATURES
         )));
     }
-    let (peer, peer_bell) = admit_peer(descriptors, request.base_segment_bytes, config)?;
-    let mut offer = Offer::new(config)?;
+    let (mut agreed, memory, descriptors) = provide(config, &request, descriptors)?;
     let response = ConnectResponse::Accepted {
         connection_id: connection_id.clone(),
         version,
-        features: request.offered_features & KNOWN_FEATURES,
-        limits: config.limits,
-        base_segment_bytes: offer.own.base_bytes(),
+        features,
+        limits: Limits { max_message_size: agreed.limits.max_message_size, ..config.limits },
+        memory,
         methods: methods.to_vec(),
     };
-    let descriptors = std::mem::take(&mut offer.descriptors);
     let mut frame = Vec::new();
     Message::ConnectResponse(response).encode_frame(&mut frame).map_err(io::Error::other)?;
-    let agreed = Agreed {
-        own: offer.own,
-        peer,
-        peer_bell,
-        own_bell: offer.own_bell,
-        own_cap: config.limits.max_region_bytes.min(request.limits.max_region_bytes),
-        peer_cap: config.limits.max_region_bytes,
-        limits: config.limits.min(request.limits),
-        methods: Vec::new(),
-        connection_id,
-    };
+    agreed.connection_id = connection_id;
+    if agreed.lane.is_some() {
+        agreed.methods = methods.to_vec();
+    }
     Ok((agreed, frame, descriptors))
+}
+
+/// The memory of a connection, as its client asks for it.
+fn provide(
+    config: &Config,
+    request: &ConnectRequest,
+    descriptors: Vec<OwnedFd>,
+) -> Result<(Agreed, Memory, Vec<OwnedFd>), HandshakeError> {
+    let (features, theirs) = (request.required_features, request.limits);
+    let lane = |file| SocketLane::of_server(config.limits.min(theirs).max_in_flight, file);
+    match (features & FILE_BACKING != 0, request.base_segment_bytes) {
+        (false, Some(bytes)) => {
+            let (peer, peer_bell) = admit_peer(descriptors, bytes, config)?;
+            let mut offer = Offer::new(config)?;
+            let descriptors = mem::take(&mut offer.descriptors);
+            let memory = Memory::BaseSegment { bytes: offer.own.base_bytes() };
+            let lane = (features & SOCKET_LANE != 0).then(|| lane(None));
+            let bells = (offer.own_bell, Some(peer_bell));
+            Ok((Agreed::new(offer.own, peer, bells, lane, config, theirs), memory, descriptors))
+        }
+        (true, None) if features & SOCKET_LANE != 0 => {
+            let Some(files) = &config.files else {
+                let reason = "the client asks for a file, and this server makes none; \
+                              ServerBuilder::file_backing allows it";
+                return Err(HandshakeError::Refused(reason.into()));
+            };
+            let (file, own, peer) = FileBacking::create(files, config.limits.min(theirs))?;
+            let path = file.path().to_str().expect("the directory is UTF-8").to_owned();
+            let bells = (Doorbell::new()?, None);
+            let agreed = Agreed::new(own, peer, bells, Some(lane(Some(file))), config, theirs);
+            Ok((agreed, Memory::File { path }, Vec::new()))
+        }
+        (true, None) => Err(HandshakeError::Refused(
+            "the client asks for a file without calls over the socket; require features 0x3".into(),
+        )),
+        (_, bytes) => Err(Violation::Message(format!(
+            "ConnectRequest.base_segment_bytes is {}, which does not go with features {features:#x}",
+            bytes.unwrap_or(0)
+        ))
+        .into()),
+    }
 }
 
 /// Whether a server can tell its clients about these methods: all names travel in one frame.
@@ -239,7 +321,7 @@ pub(crate) fn check_methods(methods: &[String]) -> Result<(), String> {
         version: VERSIONS.1,
         features: u64::MAX,
         limits: Limits { max_message_size: u64::MAX, max_region_bytes: u64::MAX, max_in_flight: u32::MAX },
-        base_segment_bytes: !4095,
+        memory: Memory::BaseSegment { bytes: !4095 },
         methods: methods.to_vec(),
     };
     Message::ConnectResponse(response).encode_frame(&mut Vec::new()).map_err(|error| {

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Mutex;
 
 use crate::connection::close::Closed;
+use crate::connection::lane::SocketLane;
 use crate::connection::outbox::Outbox;
 use crate::connection::region::OwnRegion;
 use crate::connection::send::SendFailure;
@@ -22,9 +23,9 @@ use crate::ring::{Entry, Kicker, Producer, ReserveError};
 use crate::rpc::Status;
 use crate::slab::{self, Claim, Fill, Fills};
 use crate::sync::Ordering;
-use crate::wire::Limits;
+use crate::wire::{Limits, Message};
 
-/// The peer's base segment, mapped read-only.
+/// The peer's base segment: mapped read-only, or a mirror of one.
 pub(crate) struct PeerBase {
     pub(crate) mapping: Mapping,
     pub(crate) geometry: Geometry,
@@ -32,9 +33,10 @@ pub(crate) struct PeerBase {
 
 impl PeerBase {
     #[inline(always)]
-    fn view(&self) -> RegionView<'_> {
-        // SAFETY: `admit_sealed` mapped exactly the length that the header, checked against it, names; seals
-        // forbid shrinking, and the mapping outlives the borrow. Only atomics are reached through the view.
+    pub(super) fn view(&self) -> RegionView<'_> {
+        // SAFETY: `admit_sealed`, or `Mapping::private`, mapped exactly the length that the header, checked
+        // against it, names; seals forbid shrinking, and the mapping outlives the borrow. Only atomics are
+        // reached through the view.
         unsafe { RegionView::new(self.mapping.as_ptr(), self.mapping.len(), &self.geometry) }
     }
 }
@@ -43,16 +45,19 @@ impl PeerBase {
 pub(crate) struct Agreed {
     pub(crate) own: OwnRegion,
     pub(crate) peer: PeerBase,
-    /// What the peer waits on.
-    pub(crate) peer_bell: Doorbell,
+    /// What the peer waits on; `None` if it waits on the socket alone.
+    pub(crate) peer_bell: Option<Doorbell>,
     /// What we wait on.
     pub(crate) own_bell: Doorbell,
+    /// `None` for the ring lane.
+    pub(crate) lane: Option<SocketLane>,
     pub(crate) limits: Limits,
     /// Cap of our own region, in bytes: what we want and what the peer is willing to map.
     pub(crate) own_cap: u64,
     /// Cap of the peer's region, in bytes: what we told it.
     pub(crate) peer_cap: u64,
-    /// Full method names; a method's id is its index. Empty on the server, which has its router.
+    /// Full method names; a method's id is its index. Empty on the server of a ring lane, which has its
+    /// router.
     pub(crate) methods: Vec<String>,
     pub(crate) connection_id: String,
 }
@@ -68,8 +73,10 @@ pub(crate) struct Link {
     kicker: Kicker,
     /// The same for the peer's wait for space.
     space_kicker: Kicker,
-    peer_bell: Doorbell,
+    peer_bell: Option<Doorbell>,
     own_bell: Doorbell,
+    /// How entries travel, unless by the ring.
+    pub(super) lane: Option<Box<SocketLane>>,
     pub(super) socket: Socket,
     pub(super) outbox: Mutex<Outbox>,
     /// Who of this side waits for slots or ring room.
@@ -96,6 +103,7 @@ impl Link {
             space_kicker: Kicker::new(),
             peer_bell: agreed.peer_bell,
             own_bell: agreed.own_bell,
+            lane: agreed.lane.map(Box::new),
             socket,
             outbox: Mutex::new(Outbox::default()),
             space: SpaceNews::new(),
@@ -188,14 +196,18 @@ impl Link {
     /// by growth. [`Slot::claim`](super::send::Slot::claim) is what keeps it.
     pub(super) fn claim(&self, len: u64) -> Result<Claim, SendFailure> {
         if len > self.limits.max_message_size {
-            return Err(SendFailure::Failed(too_large(len, self.limits.max_message_size)));
+            return Err(SendFailure::Failed(match self.file() {
+                None => too_large(len, self.limits.max_message_size),
+                Some(_) => too_large_for_file(len, self.limits.max_message_size),
+            }));
         }
         let (slab, view, hint) = (&self.own.slab, self.slab_view(), thread_ordinal());
         if let Some(claim) = slab.claim(view, len, hint) {
             return Ok(claim);
         }
+        self.refresh_returns()?;
         self.count_harvest(slab.harvest_for(view, len))?;
-        if self.own.is_due_to_widen(len) {
+        if self.file().is_none() && self.own.is_due_to_widen(len) {
             self.widen(len);
         }
         if let Some(claim) = slab.claim(view, len, hint) {
@@ -206,13 +218,24 @@ impl Link {
         if let Some(claim) = slab.claim(view, len, hint) {
             return Ok(claim);
         }
-        self.grow(len)?;
+        if self.file().is_none() {
+            self.grow(len)?;
+        }
         slab.claim(view, len, hint).ok_or(SendFailure::Wait)
     }
 
     /// Takes back the slots that the peer has returned; how many.
     pub(crate) fn harvest(&self) -> Result<u32, SendFailure> {
+        self.refresh_returns()?;
         self.count_harvest(self.own.slab.harvest(self.slab_view()))
+    }
+
+    /// Makes the peer's return words those of now, where they are copied.
+    fn refresh_returns(&self) -> Result<(), SendFailure> {
+        match self.file() {
+            Some(file) => file.refresh_returns(self).map_err(|violation| self.violated(violation)),
+            None => Ok(()),
+        }
     }
 
     fn count_harvest(&self, harvested: Result<slab::Harvest, Violation>) -> Result<u32, SendFailure> {
@@ -258,6 +281,10 @@ impl Link {
         if self.closed.is_set() {
             return Err(self.closed_failure());
         }
+        if let Some(lane) = &self.lane {
+            debug_assert!(slot.is_none(), "a message in a slot is sent with its bytes on this lane");
+            return self.push_on_socket(lane, entry, &[]);
+        }
         let reservation = match self.producer.reserve(self.producer_view()) {
             Ok(reservation) => reservation,
             Err(ReserveError::Full) => return Err(SendFailure::Wait),
@@ -281,7 +308,16 @@ impl Link {
     #[inline]
     pub(super) fn kick(&self) {
         if self.kicker.should_kick(&self.peer.view().control().sleep.0) {
-            self.peer_bell.ring();
+            self.ring_peer();
+        }
+    }
+
+    /// Wakes the peer's driver, parked or not.
+    fn ring_peer(&self) {
+        match &self.peer_bell {
+            Some(bell) => bell.ring(),
+            // A failure closes the connection, which whoever sends next learns.
+            None => drop(self.post(&Message::Doorbell)),
         }
     }
 
@@ -310,15 +346,21 @@ impl Link {
         if !self.is_same_process() {
             return;
         }
-        slab::give_back(self.own.view().ret(), handle);
+        match self.file() {
+            None => slab::give_back(self.own.view().ret(), handle),
+            Some(file) => file.give_back(self, handle),
+        }
         self.space_freed();
     }
 
     /// After a return, or after `rx_head` moved: wakes the peer if it waits for space.
     #[inline]
     pub(crate) fn space_freed(&self) {
+        if let Some(file) = self.file() {
+            file.refresh_want_space(self);
+        }
         if self.space_kicker.should_kick(&self.peer.view().control().want_space.0) {
-            self.peer_bell.ring();
+            self.ring_peer();
         }
     }
 }
@@ -337,6 +379,14 @@ impl fmt::Debug for Link {
 pub(super) fn too_large(len: u64, max: u64) -> Status {
     Status::resource_exhausted(format!(
         "message of {len} bytes exceeds max_message_size ({max} bytes); raise max_message_size on both sides"
+    ))
+}
+
+#[cold]
+fn too_large_for_file(len: u64, max: u64) -> Status {
+    Status::resource_exhausted(format!(
+        "message of {len} bytes exceeds what the connection's file was made for ({max} bytes); raise \
+         max_message_size and max_region_bytes on both sides"
     ))
 }
 

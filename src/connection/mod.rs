@@ -8,8 +8,12 @@
 //!
 //! [`Link`] sends: any thread claims slots, fills them and publishes entries. [`Session`] receives: one
 //! thread at a time, whatever drives it. Neither blocks; both are told what the socket said.
+//!
+//! Entries travel through rings, or, translated by `lane`, as frames on the socket. Regions are sealed
+//! memory, or, copied by `backing`, in a file.
 
 mod arrivals;
+mod backing;
 mod close;
 mod config;
 mod control;
@@ -17,6 +21,7 @@ mod fill;
 mod frames;
 mod growth;
 mod handshake;
+mod lane;
 mod link;
 mod outbox;
 mod post;
@@ -29,11 +34,13 @@ mod space;
 mod writer;
 
 pub(crate) use close::CloseReason;
+pub use config::{Backing, Lane};
 pub(crate) use config::{Config, MAX_IN_FLIGHT, call_index};
 pub(crate) use control::{SocketState, read_control};
 pub(crate) use fill::Filled;
 pub(crate) use frames::Frames;
 pub(crate) use handshake::{ClientHandshake, HandshakeError, answer, check_methods, check_user, refusal};
+pub(crate) use lane::UNKNOWN_METHOD;
 pub(crate) use link::Link;
 pub(crate) use received::{Arrived, Kept, Outside, Received};
 pub(crate) use send::{Head, Prepared, SendFailure, Slot, encode_inline, prepare, prepare_bytes};

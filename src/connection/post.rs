@@ -32,7 +32,21 @@ impl Link {
     /// Writes queued control messages as far as the socket takes them. Drivers call it when it is writable.
     pub(crate) fn flush(&self) -> Result<(), SendFailure> {
         let mut outbox = self.lock_outbox();
-        if outbox.is_empty() { Ok(()) } else { self.flush_locked(&mut outbox) }
+        if outbox.is_empty() {
+            return Ok(());
+        }
+        self.flush_locked(&mut outbox)?;
+        if self.is_socket_lane() && outbox.is_empty() {
+            // Room for entries, which somebody may wait for.
+            drop(outbox);
+            self.freed_here();
+        }
+        Ok(())
+    }
+
+    /// Whether everything that was sent is with the kernel.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.lock_outbox().is_empty()
     }
 
     /// Lock order: the outbox before the growth.

@@ -173,7 +173,12 @@ impl ReceivedSlot {
 
     /// The same, but the slot's return is left to the reply that names the handle.
     pub(crate) fn into_private_and_handle(mut self) -> (Private, Option<Handle>) {
-        (Private::pooled(self.copy()), self.handle.take())
+        let copy = Private::pooled(self.copy());
+        // On the socket lane slots go back by their own words alone.
+        if self.link.is_socket_lane() {
+            self.give_back();
+        }
+        (copy, self.handle.take())
     }
 
     fn give_back(&mut self) {

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::layout::words::{HANDLE_WORDS, SlabView};
-use crate::layout::{Class, Geometry, HEADER_BYTES, Header, PAGE, RegionView};
+use crate::layout::{Class, Geometry, HEADER_BYTES, Handle, Header, PAGE, RegionView};
 use crate::os::{Mapping, create_sealed};
 use crate::slab::{Claim, MAX_CLASS_SIZE, Slab};
 
@@ -51,6 +51,8 @@ struct Place {
     address: AtomicPtr<u8>,
     /// Offset within its segment, in bytes.
     offset: AtomicU64,
+    /// Id of that segment.
+    segment: AtomicU32,
 }
 
 /// The segments beyond the base segment. Guarded by a lock that no call takes unless it runs out of slots.
@@ -140,16 +142,30 @@ pub(crate) enum NoGrowth {
 
 impl OwnRegion {
     /// Creates the base segment; the descriptor goes to the peer.
-    pub(crate) fn create(geometry: Geometry, features: u64) -> io::Result<(Self, OwnedFd)> {
+    pub(crate) fn create(geometry: Geometry) -> io::Result<(Self, OwnedFd)> {
         let (fd, base) = create_sealed("mmap-rpc-base", geometry.total_len)?;
-        let header = Header::encode(&geometry, features);
+        let header = Header::encode(&geometry, 0);
         // SAFETY: the mapping is writable, at least `total_len` (larger than a header) long, and nobody else
         // has it yet.
         unsafe { ptr::copy_nonoverlapping(header.as_ptr(), base.as_mut_ptr(), HEADER_BYTES) };
+        Ok((Self::over(base, geometry), fd))
+    }
+
+    /// A region in private memory, for one that lies elsewhere and is copied there.
+    pub(crate) fn mirrored(geometry: Geometry) -> io::Result<Self> {
+        Ok(Self::over(Mapping::private(geometry.total_len as usize)?, geometry))
+    }
+
+    /// The base segment in a mapping of its length, zero but for a header.
+    fn over(base: Mapping, geometry: Geometry) -> Self {
         let region = Self {
             slab: Slab::new(),
             places: (0..HANDLE_WORDS)
-                .map(|_| Place { address: AtomicPtr::new(ptr::null_mut()), offset: AtomicU64::new(0) })
+                .map(|_| Place {
+                    address: AtomicPtr::new(ptr::null_mut()),
+                    offset: AtomicU64::new(0),
+                    segment: AtomicU32::new(0),
+                })
                 .collect(),
             empties: AtomicU32::new(0),
             growth: Mutex::new(Growth {
@@ -166,9 +182,9 @@ impl OwnRegion {
             // SAFETY: the geometry keeps every class inside the segment.
             let address = unsafe { region.base.as_mut_ptr().add(class.offset as usize) };
             let run = Run { slot_size: class.slot_size, slot_count: class.slot_count };
-            region.open_run(class.first_handle as usize / 64, run, address, class.offset);
+            region.open_run(class.first_handle as usize / 64, run, address, (0, class.offset));
         }
-        Ok((region, fd))
+        region
     }
 
     /// The words of our own base segment.
@@ -195,6 +211,21 @@ impl OwnRegion {
         (unsafe { address.add(into_word as usize) }, place.offset.load(Ordering::Relaxed) + into_word)
     }
 
+    /// The segment that a claimed slot lies in.
+    pub(super) fn segment_of(&self, handle: Handle) -> u32 {
+        // Relaxed, as in `place`.
+        self.places[handle.word()].segment.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the largest slot of the base segment.
+    pub(super) fn largest_slot(&self) -> Option<u64> {
+        self.geometry.classes.last().map(|class| class.slot_size)
+    }
+
+    pub(super) fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
     /// Length of the base segment, in bytes.
     pub(crate) fn base_bytes(&self) -> u64 {
         self.geometry.total_len
@@ -213,12 +244,14 @@ impl OwnRegion {
         self.growth.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn open_run(&self, first_word: usize, run: Run, address: *mut u8, offset: u64) {
+    /// Opens a run that lies at this offset of the segment with this id.
+    fn open_run(&self, first_word: usize, run: Run, address: *mut u8, (segment, offset): (u32, u64)) {
         for word in 0..run.words() {
             let into_run = word as u64 * 64 * run.slot_size;
             let place = &self.places[first_word + word];
             place.address.store(address.wrapping_add(into_run as usize), Ordering::Relaxed);
             place.offset.store(offset + into_run, Ordering::Relaxed);
+            place.segment.store(segment, Ordering::Relaxed);
         }
         self.slab.add_run(self.own_words(), first_word, run.slot_size, run.slot_count);
     }
@@ -247,7 +280,7 @@ impl OwnRegion {
     /// Opens an announced segment to claims.
     pub(crate) fn open(&self, growth: &mut Growth, new: NewSegment) {
         let NewSegment { reserved, mapping, .. } = new;
-        self.open_run(reserved.words.start, reserved.run, mapping.as_mut_ptr(), 0);
+        self.open_run(reserved.words.start, reserved.run, mapping.as_mut_ptr(), (reserved.id, 0));
         growth.opening.retain(|opening| *opening != reserved);
         growth.segments.push(Segment { reserved, _mapping: mapping });
     }

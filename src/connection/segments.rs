@@ -132,6 +132,27 @@ impl PeerSegments {
         Handle::new(handle).is_some_and(|handle| matches!(self.words.get(handle.word()), Some(Some(_))))
     }
 
+    /// The handle of the slot that lies at this offset of a segment: a number that [`admit`](Self::admit) has
+    /// yet to check.
+    pub(crate) fn handle_at(&self, segment_id: u32, offset: u64) -> Result<u32, Violation> {
+        let segment = self.segments.iter().find(|segment| segment.id == segment_id);
+        let words = match (segment_id, segment) {
+            (0, _) => 0..self.words.len(),
+            (_, Some(segment)) => segment.words.clone(),
+            (id, None) => {
+                return Err(Violation::Segment(format!("a message in segment {id}, never announced")));
+            }
+        };
+        let is_base = segment_id == 0;
+        let slots = self.words[words.clone()].iter().zip(words).filter_map(|(word, number)| {
+            let word = word.as_ref().filter(|word| word.mapping.is_none() == is_base)?;
+            let into = offset.checked_sub(word.offset)? / word.slot_size;
+            (into < u64::from(word.slots)).then_some(number as u32 * 64 + into as u32)
+        });
+        let no_slot = || Violation::Segment(format!("no slot at offset {offset} of segment {segment_id}"));
+        slots.into_iter().next().ok_or_else(no_slot)
+    }
+
     /// Turns a peer's descriptor into a payload guard, after every check that it can fail.
     pub(crate) fn admit(&self, link: &Arc<Link>, descriptor: Descriptor) -> Result<ReceivedSlot, Violation> {
         let Descriptor { handle: raw, offset, length } = descriptor;

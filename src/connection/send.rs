@@ -143,8 +143,8 @@ impl Head {
 
 /// A message that is encoded and waits for a place in the ring.
 pub(crate) struct Prepared<L: Deref<Target = Link>> {
-    entry: Entry,
-    slot: Option<Slot<L>>,
+    pub(super) entry: Entry,
+    pub(super) slot: Option<Slot<L>>,
 }
 
 impl<L: Deref<Target = Link>> Prepared<L> {
@@ -165,6 +165,9 @@ impl<L: Deref<Target = Link>> Prepared<L> {
     /// If its slot was sent before.
     #[inline]
     pub(crate) fn send(&mut self, link: &Link) -> Result<(), SendFailure> {
+        if let Some(lane) = &link.lane {
+            return self.send_on_socket(link, lane);
+        }
         let handle = self.slot.as_ref().map(|slot| slot.held().handle);
         link.push(&self.entry, handle)?;
         if let Some(slot) = &mut self.slot {

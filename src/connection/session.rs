@@ -3,6 +3,7 @@
 //! ```text
 //!            bytes, descriptors ──► frames ──► segments added and dropped, farewell
 //!   ring ──► pop ──► copy once ──► admit ──► payload guard ──► Event
+//!   socket lane: frames ──► entry ──► queue ──► payload guard ──► Event
 //! ```
 //!
 //! A driver owns it: it feeds what the socket delivers, asks for events, and parks when there is none. Both
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use crate::connection::arrivals::{Advance, Arrivals};
 use crate::connection::close::CloseReason;
 use crate::connection::frames::Frames;
+use crate::connection::lane::{Came, Waiting, is_full, translate, unexpected};
 use crate::connection::link::Link;
 use crate::connection::received::{Arrived, Outside};
 use crate::connection::segments::PeerSegments;
@@ -21,6 +23,7 @@ use crate::connection::send::SendFailure;
 use crate::error::Violation;
 use crate::layout::Handle;
 use crate::ring::{Body, Consumer, Entry, Inline, Kind, Next, Sleeper};
+use crate::rpc::Private;
 use crate::wire::Message;
 
 /// Which side of the connection this is: it decides which entries may come.
@@ -129,6 +132,10 @@ pub(crate) struct Session {
     stalled: Option<Stalled>,
     /// Messages that the peer is still writing.
     arrivals: Arrivals,
+    /// Whether entries come over the socket.
+    is_socket_lane: bool,
+    /// Those that have.
+    came: Waiting,
     /// Writes our `sleep` word.
     sleeper: Sleeper,
     /// Writes our `want_space` word.
@@ -146,6 +153,8 @@ impl Session {
             entry: Entry::nop(),
             stalled: None,
             arrivals: Arrivals::default(),
+            is_socket_lane: link.is_socket_lane(),
+            came: Waiting::new(),
             sleeper: Sleeper::new(),
             space_waiter: Sleeper::new(),
         }
@@ -159,6 +168,23 @@ impl Session {
         self.stalled.is_some()
             || !self.arrivals.is_full() && self.consumer.is_ready(link.consumer_view())
             || self.arrivals.has_more(link)
+            || self.has_waiting()
+    }
+
+    /// Whether entries that came over the socket wait to be polled.
+    #[inline]
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.came.is_empty()
+    }
+
+    /// Whether so many do that no more are to be read.
+    pub(super) fn is_full(&self) -> bool {
+        is_full(&self.came)
+    }
+
+    /// The most events that a peer that is gone can have left behind.
+    pub(crate) fn most_left(&self, link: &Link) -> usize {
+        link.consumer_view().entries.len() + self.came.len()
     }
 
     /// What a driver asks while it spins. An entry that is stalled keeps its driver busy with the socket, and
@@ -180,7 +206,7 @@ impl Session {
         handle: impl FnOnce(Event<'_>) -> Result<R, Violation>,
     ) -> Result<Polled<R>, Violation> {
         // Apart: mostly nothing is under way but what lies in the ring.
-        if !self.arrivals.is_empty() || self.stalled.is_some() {
+        if !self.arrivals.is_empty() || self.stalled.is_some() || self.is_socket_lane {
             return self.poll_further(link, handle);
         }
         self.poll_ring(link, handle)
@@ -206,13 +232,17 @@ impl Session {
         hand_over(event(self.role, link, &self.entry, payload)?, handle)
     }
 
-    /// [`poll`](Self::poll) while messages are on their way, or an entry waits for its segment.
+    /// [`poll`](Self::poll) while messages are on their way, an entry waits for its segment, or on the socket
+    /// lane.
     #[inline(never)]
     fn poll_further<R>(
         &mut self,
         link: &Arc<Link>,
         handle: impl FnOnce(Event<'_>) -> Result<R, Violation>,
     ) -> Result<Polled<R>, Violation> {
+        if self.is_socket_lane {
+            return self.poll_came(link, handle);
+        }
         if !self.arrivals.is_empty() {
             match self.arrivals.advance(link)? {
                 Some(Advance::Part(bytes)) => return Ok(Polled::Part(bytes)),
@@ -230,6 +260,34 @@ impl Session {
             Some(stalled) => self.poll_slot(link, matches!(stalled, Stalled::SocketWasDry), handle),
             None => self.poll_ring(link, handle),
         }
+    }
+
+    /// [`poll`](Self::poll) for what came over the socket.
+    fn poll_came<R>(
+        &mut self,
+        link: &Arc<Link>,
+        handle: impl FnOnce(Event<'_>) -> Result<R, Violation>,
+    ) -> Result<Polled<R>, Violation> {
+        match self.came.pop_front() {
+            None => return Ok(Polled::Empty),
+            Some(Came::Entry(entry)) => self.entry = entry,
+            Some(Came::Failure { call_id, code, text }) => {
+                let outside = &mut Some(Outside::Private(Private::copied(text.as_bytes())));
+                let payload = Arrived { inline: Inline::EMPTY, outside };
+                return hand_over(Some(Event::Reply { call_id, code, payload }), handle);
+            }
+        }
+        let Body::Slot(descriptor) = self.entry.body() else {
+            let payload = Arrived { inline: self.entry.inline(), outside: &mut None };
+            return hand_over(event(self.role, link, &self.entry, payload)?, handle);
+        };
+        let slot = self.segments.admit(link, descriptor)?;
+        let outside = match link.file() {
+            None => Outside::Slot(slot),
+            Some(file) => Outside::Private(file.fetch(slot, descriptor.offset)?),
+        };
+        let payload = Arrived { inline: Inline::EMPTY, outside: &mut Some(outside) };
+        hand_over(event(self.role, link, &self.entry, payload)?, handle)
     }
 
     /// What becomes of an entry whose message is in a slot. `announced`: its segment must be known by now.
@@ -285,6 +343,7 @@ impl Session {
         let control = link.own_control();
         if want_space {
             self.space_waiter.arm(&control.want_space.0);
+            self.publish_want_space(link);
         }
         // Its fence covers both words: it comes after both stores.
         self.sleeper.arm(&control.sleep.0);
@@ -297,6 +356,13 @@ impl Session {
         self.sleeper.disarm(&control.sleep.0);
         if self.space_waiter.is_armed() {
             self.space_waiter.disarm(&control.want_space.0);
+            self.publish_want_space(link);
+        }
+    }
+
+    fn publish_want_space(&self, link: &Link) {
+        if let Some(file) = link.file() {
+            file.publish_want_space(link);
         }
     }
 
@@ -328,6 +394,10 @@ impl Session {
             };
             match message {
                 Message::Doorbell => {}
+                Message::SegmentAdded(_) if link.file().is_some() => {
+                    let check = "SegmentAdded on a connection whose memory is a file".into();
+                    return Err(link.violated(Violation::State(check)));
+                }
                 Message::SegmentAdded(added) => {
                     let fd = descriptors.pop().expect("Frames hands over exactly what the message carries");
                     self.segments
@@ -350,8 +420,11 @@ impl Session {
                     return Err(SendFailure::Failed(link.closed_status()));
                 }
                 other => {
-                    let check = format!("{} on an established connection", other.name());
-                    return Err(link.violated(Violation::State(check)));
+                    let came = match &link.lane {
+                        Some(lane) => translate(link, lane, self.role, &self.segments, other),
+                        None => Err(unexpected(&other)),
+                    };
+                    self.came.push_back(came.map_err(|violation| link.violated(violation))?);
                 }
             }
         }

@@ -42,6 +42,12 @@ impl Mapping {
         Self::unshared_with_children(raw, false)
     }
 
+    /// Private zeros, which take memory where they are touched.
+    pub(crate) fn private(len: usize) -> io::Result<Self> {
+        let anonymous = MmapOptions::new().len(len).no_reserve_swap().map_anon()?;
+        Self::unshared_with_children(anonymous.into(), true)
+    }
+
     fn unshared_with_children(raw: MmapRaw, writable: bool) -> io::Result<Self> {
         raw.advise(Advice::DontFork)?;
         Ok(Self { raw: ManuallyDrop::new(raw), writable, mapped_by: ForkMark::get() })

@@ -16,6 +16,7 @@ mod memfd;
 mod named;
 mod poller;
 mod socket;
+mod store;
 
 pub(crate) use cpu::current_cpu;
 pub use credentials::Credentials;
@@ -27,9 +28,10 @@ pub(crate) use fork::ForkMark;
 pub(crate) use listener::Listener;
 pub(crate) use mapping::Mapping;
 pub(crate) use memfd::{admit_sealed, create_sealed};
-pub(crate) use named::{LONGEST_FILE, NamedFile, private_directory, sweep};
+pub(crate) use named::{LONGEST_FILE, NamedFile};
 pub(crate) use poller::{Event, Interest, Poller};
 pub(crate) use socket::{RecvError, Socket};
+pub(crate) use store::FileStore;
 
 /// Tests that fork, against tests that watch a descriptor close: for a moment a forked child holds copies of
 /// every descriptor of the test program, and an end of stream or a refused connection comes late.

@@ -24,7 +24,7 @@ use crate::os::socket::at;
 /// Most bytes that the kernel reads at once; a file of ours is not longer.
 pub(crate) const LONGEST_FILE: u64 = 1 << 30;
 
-/// A named file, removed on drop.
+/// A named file, removed on drop by whoever has made it.
 #[derive(Debug)]
 pub(crate) struct NamedFile {
     file: File,
@@ -59,11 +59,33 @@ impl NamedFile {
         Ok(named)
     }
 
+    /// Opens a file that a peer of our own user has made and named. It is the peer's to remove.
+    ///
+    /// # Errors
+    /// What the kernel says, or what is wrong with the file, with the path.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let failed = |error| at(path, "open", error);
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).custom_flags(flags.bits() as i32);
+        let file = options.open(path).map_err(failed)?;
+        let found = file.metadata().map_err(failed)?;
+        let refuse = |why: &str| Err(failed(io::Error::new(io::ErrorKind::PermissionDenied, why)));
+        if !found.is_file() {
+            return refuse("it is not a regular file");
+        }
+        if found.uid() != effective_uid() || found.mode() & 0o077 != 0 {
+            return refuse("it is open to other users");
+        }
+        let (len, removed) = (found.len(), AtomicBool::new(true));
+        Ok(Self { file, path: path.into(), len, removed, process: ForkMark::get() })
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Length in bytes, as it was made. The peer may have changed it since.
+    /// Length in bytes, as it was made or found. The peer may have changed it since.
     pub(crate) fn len(&self) -> u64 {
         self.len
     }
@@ -225,6 +247,29 @@ mod tests {
         theirs.set_len(4096).unwrap();
         assert_eq!(read(&file, 7, 4093), b"\0hH");
         assert_eq!(read(&file, 7, 5000), b"");
+    }
+
+    #[test]
+    fn a_peers_file_is_opened_if_it_is_its_users_alone() {
+        let (dir, path) = place();
+        let file = NamedFile::create(&path, 5000).unwrap();
+        let theirs = NamedFile::open(&path).unwrap();
+        assert_eq!(theirs.len(), 5000);
+        theirs.write_at(b"abc", 10).unwrap();
+        assert_eq!(read(&file, 3, 10), b"abc");
+        drop(theirs);
+        assert!(path.exists(), "it is its maker's to remove");
+
+        let refused = |path: &Path| NamedFile::open(path).unwrap_err().to_string();
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        assert!(refused(&path).contains("other users"), "{}", refused(&path));
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(refused(&link).contains("link"), "{}", refused(&link));
+        let fifo = dir.path().join("fifo");
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        assert!(refused(&fifo).contains("regular"), "{}", refused(&fifo));
+        assert!(refused(dir.path()).contains("directory"), "{}", refused(dir.path()));
     }
 
     #[test]

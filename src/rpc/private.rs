@@ -47,13 +47,18 @@ pub(crate) struct Private {
 
 enum Storage {
     Pooled(PooledBuf),
-    /// After the first large `bytes` field: the rest shares the same buffer.
+    /// After the first large `bytes` field: the rest shares the same buffer. Or bytes that never were in one.
     Shared(Bytes),
 }
 
 impl Private {
     pub(crate) fn pooled(buf: PooledBuf) -> Self {
         Self { storage: Storage::Pooled(buf), start: 0 }
+    }
+
+    /// A copy of bytes that are private already.
+    pub(crate) fn copied(bytes: &[u8]) -> Self {
+        Self { storage: Storage::Shared(Bytes::copy_from_slice(bytes)), start: 0 }
     }
 
     fn rest(&self) -> &[u8] {

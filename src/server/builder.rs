@@ -12,7 +12,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::connection::{Config, MAX_IN_FLIGHT, check_methods};
-use crate::os::{Doorbell, LONGEST_FILE, Listener};
+use crate::os::{Doorbell, FileStore, LONGEST_FILE, Listener};
 use crate::raw::{Payload, RawBody};
 use crate::rpc::{Request, Status};
 use crate::server::classic::ClassicFiles;
@@ -48,6 +48,9 @@ pub enum BindError {
     /// The directory of classic connections' files cannot be used.
     #[error("classic(): {0}")]
     Classic(io::Error),
+    /// The directory of connections' files cannot be used.
+    #[error("file_backing(): {0}")]
+    Files(io::Error),
     /// The operating system refused something else.
     #[error("cannot set up the server: {0}")]
     Os(io::Error),
@@ -78,6 +81,7 @@ pub struct ServerBuilder {
     grace: Duration,
     classic: Option<PathBuf>,
     classic_file_size: u64,
+    file_backing: Option<PathBuf>,
 }
 
 impl ServerBuilder {
@@ -90,6 +94,7 @@ impl ServerBuilder {
             grace: Duration::from_secs(5),
             classic: None,
             classic_file_size: 8 << 20,
+            file_backing: None,
         }
     }
 
@@ -192,6 +197,19 @@ impl ServerBuilder {
         self
     }
 
+    /// Makes a file in `directory` for each client that asks for one
+    /// ([`Backing::File`](crate::Backing::File)): both sides' memory then lies there. Off unless set.
+    ///
+    /// The directory is made, checked and swept as that of [`classic`](Self::classic), and may be the same. A
+    /// file is removed with its connection. It is as long as both sides' largest messages demand, and takes
+    /// memory, or room on disk, only where messages have been.
+    ///
+    /// This is a trusted mode, in the same sense as `classic`.
+    pub fn file_backing(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.file_backing = Some(directory.into());
+        self
+    }
+
     /// Binds a Unix socket at `path` and listens. Clients may connect from here on; they are served once
     /// [`Server::run`] is called.
     ///
@@ -199,11 +217,13 @@ impl ServerBuilder {
     ///
     /// # Errors
     /// [`BindError`] says what stands in the way and what to do.
-    pub fn bind(self, path: impl AsRef<Path>) -> Result<Server, BindError> {
+    pub fn bind(mut self, path: impl AsRef<Path>) -> Result<Server, BindError> {
         self.router.check().map_err(BindError::Methods)?;
         check_methods(self.router.names()).map_err(BindError::Methods)?;
         let prepare = |directory: &PathBuf| ClassicFiles::prepare(directory, self.classic_file_size);
         let classic = self.classic.as_ref().map(prepare).transpose().map_err(BindError::Classic)?;
+        let prepare = |directory: &PathBuf| FileStore::prepare(directory).map(Arc::new);
+        self.config.files = self.file_backing.as_ref().map(prepare).transpose().map_err(BindError::Files)?;
         let listener = Listener::bind(path.as_ref()).map_err(BindError::Listen)?;
         let bells = (0..self.reactors).map(|_| Doorbell::new()).collect::<io::Result<_>>()?;
         let shutdown = Arc::new(Shutdown::new(bells));
@@ -221,6 +241,7 @@ impl fmt::Debug for ServerBuilder {
             .field("grace", &self.grace)
             .field("classic", &self.classic)
             .field("classic_file_size", &self.classic_file_size)
+            .field("file_backing", &self.file_backing)
             .finish()
     }
 }

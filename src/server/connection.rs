@@ -21,6 +21,9 @@ const ENTRIES_PER_TURN: usize = 256;
 /// The same in bytes of payload.
 const BYTES_PER_TURN: usize = 8 << 20;
 
+/// Turns after which a connection that has nothing, among others that have, is armed.
+const PATIENCE: u32 = 64;
+
 /// A connection and its receiving half.
 pub(super) struct Connection {
     peer: Arc<Peer>,
@@ -94,9 +97,10 @@ impl Connection {
         self.unread
     }
 
-    /// How many turns in a row have found nothing.
-    pub(super) fn fruitless(&self) -> u32 {
-        self.fruitless
+    /// Whether an idle connection, one of so many that are active, is to be armed before the others are.
+    #[inline]
+    pub(super) fn is_done_for_now(&self, active: usize) -> bool {
+        self.fruitless >= PATIENCE && active > 1 || self.is_socket_lane()
     }
 
     /// The socket has something to read, or has hung up.
@@ -150,7 +154,8 @@ impl Connection {
     /// Reads the socket once if it may hold something.
     #[inline]
     fn read_socket(&mut self, shared: &Shared) -> bool {
-        if !mem::take(&mut self.unread) {
+        // What was read before is served first: else a client that takes no replies fills our memory.
+        if self.is_held_up() || !mem::take(&mut self.unread) {
             return false;
         }
         match read_control(&mut self.session, &self.peer.link) {
@@ -164,6 +169,17 @@ impl Connection {
             Err(_) => {}
         }
         true
+    }
+
+    /// Whether what came over the socket waits until the client has taken some replies.
+    fn is_held_up(&self) -> bool {
+        self.session.has_waiting() && self.peer.is_congested()
+    }
+
+    /// Whether requests are seen by waiting for the socket, and in no other way.
+    #[inline]
+    fn is_socket_lane(&self) -> bool {
+        self.peer.link.is_socket_lane()
     }
 
     /// Writes control messages that the socket had no room for.
@@ -194,7 +210,7 @@ impl Connection {
         let want_space = link.space.any();
         // While it is congested, its requests are no reason to stay awake: the client's returns are.
         let mut may_sleep = self.session.arm(link, want_space) || self.peer.is_congested();
-        may_sleep &= !self.unread;
+        may_sleep &= !self.unread || self.is_held_up();
         if want_space && may_sleep {
             // The second look at space, like the one at the ring, comes after the mark.
             let _ = link.harvest();
@@ -229,7 +245,7 @@ impl Connection {
     /// What an honest client wrote before it left is still served.
     fn drain(&mut self, shared: &Shared) {
         self.session.on_dry();
-        for _ in 0..self.peer.link.consumer_view().entries.len() {
+        for _ in 0..self.session.most_left(&self.peer.link) {
             let peer = &self.peer;
             match self.session.poll(&peer.link, |event| handle(peer, shared, event)) {
                 Ok(Polled::Event(_) | Polled::Nothing | Polled::Part(_)) => {}

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use prost::{DecodeError, Message};
 
-use crate::connection::{Arrived, Outside};
+use crate::connection::{Arrived, Outside, UNKNOWN_METHOD};
 use crate::layout::Handle;
 use crate::raw::{Loan, Payload};
 use crate::rpc::{Context, Request, Response, Status};
@@ -110,8 +110,10 @@ impl<'a> Exchange<'a> {
     /// Answers that there is no such method.
     #[cold]
     pub fn unimplemented(self) -> Handled {
-        let status =
-            Status::unimplemented(format!("this server has no method number {}", self.0.call.method));
+        let status = match self.0.call.method {
+            UNKNOWN_METHOD => Status::unimplemented("this server has no method of that name"),
+            number => Status::unimplemented(format!("this server has no method number {number}")),
+        };
         self.fail(&status)
     }
 

@@ -124,7 +124,7 @@ impl Peer {
 
     /// Whether every call has been answered and every answer sent.
     pub(super) fn is_drained(&self) -> bool {
-        self.calls.is_idle() && self.backlog.is_empty()
+        self.calls.is_idle() && self.backlog.is_empty() && self.link.is_flushed()
     }
 
     /// Whether so much waits for the client that no further requests are taken until it has taken some.

@@ -35,9 +35,6 @@ const BELL: u64 = 1;
 /// Each place has two tokens from here on: its socket, and one above it its doorbell.
 const PLACES: u64 = 2;
 
-/// Turns after which a connection that has nothing, among others that have, is armed.
-const PATIENCE: u32 = 64;
-
 /// Busy rounds between two looks at the epoll.
 const ROUNDS_PER_POLL: u32 = 64;
 
@@ -171,9 +168,7 @@ impl Reactor {
                     self.flooded |= connection.is_flooded();
                     at += 1;
                 }
-                Turn::Idle
-                    if connection.fruitless() >= PATIENCE && self.active.len() > 1 && connection.arm() =>
-                {
+                Turn::Idle if connection.is_done_for_now(self.active.len()) && connection.arm() => {
                     self.active.swap_remove(at);
                 }
                 Turn::Idle => at += 1,

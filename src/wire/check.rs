@@ -6,8 +6,8 @@
 use std::collections::HashSet;
 
 use super::message::{
-    ConnectRequest, ConnectResponse, Limits, Message, MessageError, RpcRequest, RpcResponse, SegmentAdded,
-    Span, VersionRange,
+    ConnectRequest, ConnectResponse, Failure, Limits, Memory, Message, MessageError, RpcRequest, RpcResponse,
+    SegmentAdded, Span, VersionRange,
 };
 
 /// Segments are whole pages of this many bytes, whatever the size of the machine's own.
@@ -24,6 +24,9 @@ pub(crate) const MAX_METHOD_NAME: usize = 512;
 
 /// Longest error text, in bytes.
 pub(crate) const MAX_ERROR_TEXT: usize = 4096;
+
+/// Longest path of a file, in bytes: what the kernel takes, but for the NUL at its end.
+const MAX_PATH: usize = 4095;
 
 #[cold]
 pub(super) fn field_error(
@@ -95,11 +98,22 @@ impl Of {
     }
 
     fn error_text(self, text: &str) -> Result<(), MessageError> {
-        self.require(!text.is_empty(), "error", || "is empty".into())?;
         self.not_longer("error", text, MAX_ERROR_TEXT)
     }
 
-    fn span(self, Span { offset, size }: Span) -> Result<(), MessageError> {
+    fn memory(self, memory: &Memory) -> Result<(), MessageError> {
+        match memory {
+            Memory::BaseSegment { bytes } => self.whole_pages("base_segment_bytes", *bytes),
+            Memory::File { path } => {
+                self.not_longer("mmap_filename", path, MAX_PATH)?;
+                self.require(path.starts_with('/') && !path.contains('\0'), "mmap_filename", || {
+                    format!("is {path:?}, not an absolute path")
+                })
+            }
+        }
+    }
+
+    fn span(self, Span { offset, size, .. }: Span) -> Result<(), MessageError> {
         self.require(offset.checked_add(size).is_some(), "offset", || {
             format!("is {offset}: together with size {size} it overflows")
         })
@@ -119,7 +133,7 @@ impl Message {
             }
             Self::RpcRequest(m) => rpc_request(of, m),
             Self::RpcResponse(m) => rpc_response(of, m),
-            Self::Doorbell => Ok(()),
+            Self::Cancel { .. } | Self::Goaway | Self::Doorbell => Ok(()),
         }
     }
 }
@@ -127,24 +141,17 @@ impl Message {
 fn connect_request(of: Of, m: &ConnectRequest) -> Result<(), MessageError> {
     of.versions(m.versions)?;
     of.limits(m.limits)?;
-    of.whole_pages("base_segment_bytes", m.base_segment_bytes)
+    m.base_segment_bytes.map_or(Ok(()), |bytes| of.whole_pages("base_segment_bytes", bytes))
 }
 
 fn connect_response(of: Of, m: &ConnectResponse) -> Result<(), MessageError> {
     match m {
-        ConnectResponse::Accepted {
-            connection_id,
-            version,
-            features: _,
-            limits,
-            base_segment_bytes,
-            methods,
-        } => {
+        ConnectResponse::Accepted { connection_id, version, features: _, limits, memory, methods } => {
             of.require(!connection_id.is_empty(), "connection_id", || "is empty".into())?;
             of.connection_id(connection_id)?;
             of.not_zero("version", (*version).into())?;
             of.limits(*limits)?;
-            of.whole_pages("base_segment_bytes", *base_segment_bytes)?;
+            of.memory(memory)?;
             // A name that came twice would have two ids.
             let mut names = HashSet::with_capacity(methods.len());
             for name in methods {
@@ -154,6 +161,7 @@ fn connect_response(of: Of, m: &ConnectResponse) -> Result<(), MessageError> {
             Ok(())
         }
         ConnectResponse::Refused { error, versions } => {
+            of.require(!error.is_empty(), "error", || "is empty".into())?;
             of.error_text(error)?;
             of.versions(*versions)
         }
@@ -193,6 +201,9 @@ fn rpc_response(of: Of, m: &RpcResponse) -> Result<(), MessageError> {
     }
     match &m.reply {
         Ok(span) => of.span(*span),
-        Err(error) => of.error_text(error),
+        Err(Failure { code, text }) => {
+            of.not_zero("status_code", (*code).into())?;
+            of.error_text(text)
+        }
     }
 }

@@ -6,8 +6,8 @@
 use super::check::field_error;
 use super::message::proto::{self, envelope::Message as Wire};
 use super::message::{
-    ConnectRequest, ConnectResponse, Disconnect, Limits, Message, MessageError, RpcRequest, RpcResponse,
-    SegmentAdded, Span, VersionRange,
+    ConnectRequest, ConnectResponse, Disconnect, Failure, Limits, Memory, Message, MessageError, RpcRequest,
+    RpcResponse, SegmentAdded, Span, VersionRange,
 };
 
 impl Message {
@@ -28,6 +28,8 @@ impl Message {
             }
             Self::RpcRequest(m) => Wire::RpcRequest(m.to_wire()),
             Self::RpcResponse(m) => Wire::RpcResponse(m.to_wire()),
+            &Self::Cancel { call_id } => Wire::CancelRequest(proto::CancelRequest { call_id }),
+            Self::Goaway => Wire::Goaway(proto::Goaway {}),
             Self::Doorbell => return None,
         })
     }
@@ -42,6 +44,8 @@ impl Message {
             Wire::SegmentDropAcknowledged(m) => Self::SegmentDropAcknowledged { segment_id: m.segment_id },
             Wire::RpcRequest(m) => Self::RpcRequest(RpcRequest::from_wire(m)),
             Wire::RpcResponse(m) => Self::RpcResponse(RpcResponse::from_wire(m)?),
+            Wire::CancelRequest(m) => Self::Cancel { call_id: m.call_id },
+            Wire::Goaway(_) => Self::Goaway,
         })
     }
 }
@@ -73,7 +77,7 @@ impl ConnectRequest {
             required_features: self.required_features,
             offered_features: self.offered_features,
             limits: Some(self.limits.to_wire()),
-            base_segment_bytes: self.base_segment_bytes,
+            base_segment_bytes: self.base_segment_bytes.unwrap_or(0),
         }
     }
 
@@ -83,7 +87,7 @@ impl ConnectRequest {
             required_features: wire.required_features,
             offered_features: wire.offered_features,
             limits: Limits::from_wire("ConnectRequest", wire.limits)?,
-            base_segment_bytes: wire.base_segment_bytes,
+            base_segment_bytes: (wire.base_segment_bytes != 0).then_some(wire.base_segment_bytes),
         })
     }
 }
@@ -91,13 +95,18 @@ impl ConnectRequest {
 impl ConnectResponse {
     fn to_wire(&self) -> proto::ConnectResponse {
         match self {
-            Self::Accepted { connection_id, version, features, limits, base_segment_bytes, methods } => {
+            Self::Accepted { connection_id, version, features, limits, memory, methods } => {
+                let (base_segment_bytes, mmap_filename) = match memory {
+                    Memory::BaseSegment { bytes } => (*bytes, String::new()),
+                    Memory::File { path } => (0, path.clone()),
+                };
                 proto::ConnectResponse {
                     connection_id: connection_id.clone(),
+                    mmap_filename,
                     version: *version,
                     features: *features,
                     limits: Some(limits.to_wire()),
-                    base_segment_bytes: *base_segment_bytes,
+                    base_segment_bytes,
                     methods: methods.clone(),
                     ..Default::default()
                 }
@@ -113,17 +122,18 @@ impl ConnectResponse {
 
     fn from_wire(wire: proto::ConnectResponse) -> Result<Self, MessageError> {
         const NAME: &str = "ConnectResponse";
-        if !wire.mmap_filename.is_empty() {
-            // Descriptors decide what is mapped: a path that is then not opened must not look accepted.
-            return Err(field_error(NAME, "mmap_filename", "is set, but memory comes as descriptors here"));
-        }
         if wire.error.is_empty() {
+            let memory = match (wire.base_segment_bytes, wire.mmap_filename) {
+                (bytes, path) if path.is_empty() => Memory::BaseSegment { bytes },
+                (0, path) => Memory::File { path },
+                _ => return Err(field_error(NAME, "mmap_filename", "is set together with a base segment")),
+            };
             return Ok(Self::Accepted {
                 connection_id: wire.connection_id,
                 version: wire.version,
                 features: wire.features,
                 limits: Limits::from_wire(NAME, wire.limits)?,
-                base_segment_bytes: wire.base_segment_bytes,
+                memory,
                 methods: wire.methods,
             });
         }
@@ -171,15 +181,18 @@ impl RpcRequest {
             size: Some(self.request.size),
             offset: self.request.offset,
             call_id: self.call_id,
+            segment_id: self.request.segment_id,
+            timeout_us: self.timeout_us,
         }
     }
 
     fn from_wire(wire: proto::RpcRequest) -> Self {
-        let request = Span { offset: wire.offset, size: wire.size() };
+        let request = Span { segment_id: wire.segment_id, offset: wire.offset, size: wire.size() };
         Self {
             connection_id: wire.connection_id,
             method: wire.fully_qualified_method_name,
             call_id: wire.call_id,
+            timeout_us: wire.timeout_us,
             request,
         }
     }
@@ -187,9 +200,9 @@ impl RpcRequest {
 
 impl RpcResponse {
     fn to_wire(&self) -> proto::RpcResponse {
-        let (span, error) = match &self.reply {
-            Ok(span) => (*span, String::new()),
-            Err(error) => (Span { offset: 0, size: 0 }, error.clone()),
+        let (span, status_code, error) = match &self.reply {
+            Ok(span) => (*span, 0, String::new()),
+            Err(failure) => (Span::default(), failure.code, failure.text.clone()),
         };
         proto::RpcResponse {
             connection_id: self.connection_id.clone(),
@@ -198,15 +211,19 @@ impl RpcResponse {
             error,
             offset: span.offset,
             call_id: self.call_id,
+            segment_id: span.segment_id,
+            status_code,
         }
     }
 
     fn from_wire(wire: proto::RpcResponse) -> Result<Self, MessageError> {
-        let span = Span { offset: wire.offset, size: wire.size() };
-        let reply = match wire.error.is_empty() {
-            true => Ok(span),
-            false if span == (Span { offset: 0, size: 0 }) => Err(wire.error),
-            false => return Err(field_error("RPCResponse", "error", "is set together with a reply")),
+        let contradicts = |field, with| Err(field_error("RPCResponse", field, format!("is set {with}")));
+        let span = Span { segment_id: wire.segment_id, offset: wire.offset, size: wire.size() };
+        let reply = match wire.status_code {
+            0 if wire.error.is_empty() => Ok(span),
+            0 => return contradicts("error", "without a status_code"),
+            code if span == Span::default() => Err(Failure { code, text: wire.error }),
+            _ => return contradicts("status_code", "together with a reply"),
         };
         Ok(Self {
             connection_id: wire.connection_id,

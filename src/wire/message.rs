@@ -63,7 +63,14 @@ pub(crate) enum Message {
     },
     RpcRequest(RpcRequest),
     RpcResponse(RpcResponse),
-    /// The empty frame: look at the ring.
+    /// On the socket lane: the caller is no longer interested.
+    Cancel {
+        /// The call; it is answered all the same.
+        call_id: u32,
+    },
+    /// On the socket lane: the server takes no further requests.
+    Goaway,
+    /// The empty frame: look at the ring, and at the slots that came back.
     Doorbell,
 }
 
@@ -96,7 +103,7 @@ impl Limits {
     }
 }
 
-/// The client's first message; its base segment and its doorbell travel with it.
+/// The client's first message; its base segment and its doorbell travel with it, if it has any.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ConnectRequest {
     pub(crate) versions: VersionRange,
@@ -105,14 +112,29 @@ pub(crate) struct ConnectRequest {
     /// Bits of features that the client would use.
     pub(crate) offered_features: u64,
     pub(crate) limits: Limits,
-    /// Length of the client's base segment: whole pages, not zero.
-    pub(crate) base_segment_bytes: u64,
+    /// Length of the client's base segment: whole pages, not zero. `None` asks the server for a file.
+    pub(crate) base_segment_bytes: Option<u64>,
+}
+
+/// What the server brings for messages to lie in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Memory {
+    /// Its own region; base segment and doorbell travel with the message.
+    BaseSegment {
+        /// Length: whole pages, not zero.
+        bytes: u64,
+    },
+    /// Both regions, in a file.
+    File {
+        /// Absolute.
+        path: String,
+    },
 }
 
 /// The server's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ConnectResponse {
-    /// The connection stands; the server's base segment and its doorbell travel with it.
+    /// The connection stands.
     Accepted {
         /// Names the connection in logs: 1 to 64 visible ASCII characters.
         connection_id: String,
@@ -121,8 +143,7 @@ pub(crate) enum ConnectResponse {
         /// The features that the connection uses.
         features: u64,
         limits: Limits,
-        /// Length of the server's base segment: whole pages, not zero.
-        base_segment_bytes: u64,
+        memory: Memory,
         /// Full names, each once; a method's id is its index.
         methods: Vec<String>,
     },
@@ -157,9 +178,12 @@ pub(crate) struct SegmentAdded {
     pub(crate) first_handle: u32,
 }
 
-/// Where a message lies in its sender's region: `offset + size` does not overflow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Where a message lies in its sender's region.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Span {
+    /// 0 is the base segment.
+    pub(crate) segment_id: u32,
+    /// From the start of the segment. `offset + size` does not overflow.
     pub(crate) offset: u64,
     pub(crate) size: u64,
 }
@@ -172,7 +196,18 @@ pub(crate) struct RpcRequest {
     /// Full name of the method, `/package.Service/Method`.
     pub(crate) method: String,
     pub(crate) call_id: u32,
+    /// Time left, in microseconds; 0 if the caller waits for ever.
+    pub(crate) timeout_us: u32,
     pub(crate) request: Span,
+}
+
+/// Why there is no reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// gRPC's status code, not zero.
+    pub(crate) code: u32,
+    /// For people; may be empty.
+    pub(crate) text: String,
 }
 
 /// A reply on the socket lane.
@@ -183,8 +218,8 @@ pub(crate) struct RpcResponse {
     /// The request's method; may be empty.
     pub(crate) method: String,
     pub(crate) call_id: u32,
-    /// Where the reply lies, or why there is none (not empty).
-    pub(crate) reply: Result<Span, String>,
+    /// Where the reply lies, or why there is none.
+    pub(crate) reply: Result<Span, Failure>,
 }
 
 impl Message {
@@ -219,7 +254,10 @@ impl Message {
     /// Descriptors that travel with the message, exactly.
     pub(crate) fn descriptors(&self) -> usize {
         match self {
-            Self::ConnectRequest(_) | Self::ConnectResponse(ConnectResponse::Accepted { .. }) => 2,
+            Self::ConnectRequest(ConnectRequest { base_segment_bytes: Some(_), .. })
+            | Self::ConnectResponse(ConnectResponse::Accepted {
+                memory: Memory::BaseSegment { .. }, ..
+            }) => 2,
             Self::SegmentAdded(_) => 1,
             _ => 0,
         }
@@ -236,6 +274,8 @@ impl Message {
             Self::SegmentDropAcknowledged { .. } => "SegmentDropAcknowledged",
             Self::RpcRequest(_) => "RPCRequest",
             Self::RpcResponse(_) => "RPCResponse",
+            Self::Cancel { .. } => "CancelRequest",
+            Self::Goaway => "Goaway",
             Self::Doorbell => "doorbell",
         }
     }

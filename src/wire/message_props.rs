@@ -24,7 +24,22 @@ fn pages() -> impl Strategy<Value = u64> {
 }
 
 fn span() -> impl Strategy<Value = Span> {
-    (any::<u64>(), any::<u64>()).prop_map(|(a, b)| Span { offset: a.min(b), size: a.max(b) - a.min(b) })
+    (any::<u32>(), any::<u64>(), any::<u64>()).prop_map(|(segment_id, a, b)| Span {
+        segment_id,
+        offset: a.min(b),
+        size: a.max(b) - a.min(b),
+    })
+}
+
+fn memory() -> impl Strategy<Value = Memory> {
+    prop_oneof![
+        pages().prop_map(|bytes| Memory::BaseSegment { bytes }),
+        "/[^\0]{0,200}".prop_map(|path| Memory::File { path })
+    ]
+}
+
+fn failure() -> impl Strategy<Value = Failure> {
+    (1u32.., ".{0,200}").prop_map(|(code, text)| Failure { code, text })
 }
 
 fn any_segment() -> impl Strategy<Value = SegmentAdded> {
@@ -40,7 +55,7 @@ fn messages() -> impl Strategy<Value = Message> {
     let id = "[!-~]{0,64}";
     let method = "/[a-z.A-Z]{1,30}/[A-Za-z]{1,30}";
     prop_oneof![
-        (versions(), any::<u64>(), any::<u64>(), limits(), pages()).prop_map(
+        (versions(), any::<u64>(), any::<u64>(), limits(), prop::option::of(pages())).prop_map(
             |(v, required, offered, l, b)| {
                 Message::ConnectRequest(ConnectRequest {
                     versions: v,
@@ -51,15 +66,15 @@ fn messages() -> impl Strategy<Value = Message> {
                 })
             }
         ),
-        ("[!-~]{1,64}", 1u32.., any::<u64>(), limits(), pages(), prop::collection::hash_set(method, 0..20))
-            .prop_map(|(connection_id, version, features, limits, base_segment_bytes, methods)| {
+        ("[!-~]{1,64}", 1u32.., any::<u64>(), limits(), memory(), prop::collection::hash_set(method, 0..20))
+            .prop_map(|(connection_id, version, features, limits, memory, methods)| {
                 let methods = methods.into_iter().collect();
                 Message::ConnectResponse(ConnectResponse::Accepted {
                     connection_id,
                     version,
                     features,
                     limits,
-                    base_segment_bytes,
+                    memory,
                     methods,
                 })
             }),
@@ -70,10 +85,14 @@ fn messages() -> impl Strategy<Value = Message> {
         any_segment().prop_map(Message::SegmentAdded),
         (1u32..).prop_map(|segment_id| Message::SegmentDropped { segment_id }),
         (1u32..).prop_map(|segment_id| Message::SegmentDropAcknowledged { segment_id }),
-        (id, method, any::<u32>(), span()).prop_map(|(connection_id, method, call_id, request)| {
-            Message::RpcRequest(RpcRequest { connection_id, method, call_id, request })
-        }),
-        (id, method, any::<u32>(), prop_oneof![span().prop_map(Ok), ".{1,200}".prop_map(Err)]).prop_map(
+        (id, method, any::<u32>(), any::<u32>(), span()).prop_map(
+            |(connection_id, method, call_id, timeout_us, request)| {
+                Message::RpcRequest(RpcRequest { connection_id, method, call_id, timeout_us, request })
+            }
+        ),
+        any::<u32>().prop_map(|call_id| Message::Cancel { call_id }),
+        Just(Message::Goaway),
+        (id, method, any::<u32>(), prop_oneof![span().prop_map(Ok), failure().prop_map(Err)]).prop_map(
             |(connection_id, method, call_id, reply)| {
                 Message::RpcResponse(RpcResponse { connection_id, method, call_id, reply })
             }

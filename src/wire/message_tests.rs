@@ -13,7 +13,7 @@ fn connect_request() -> ConnectRequest {
         required_features: 1,
         offered_features: 3,
         limits: LIMITS,
-        base_segment_bytes: 1 << 20,
+        base_segment_bytes: Some(1 << 20),
     }
 }
 
@@ -27,7 +27,7 @@ fn accepted() -> ConnectResponse {
         version: 1,
         features: 3,
         limits: LIMITS,
-        base_segment_bytes: 1 << 20,
+        memory: Memory::BaseSegment { bytes: 1 << 20 },
         methods: vec!["/cache.Cache/Get".into(), "/cache.Cache/Set".into()],
     }
 }
@@ -69,34 +69,36 @@ fn refuses(message: Message, field: &str) {
 fn says_nothing(message: &Message) -> bool {
     match message {
         Message::ConnectResponse(ConnectResponse::Refused { error, .. }) => error.is_empty(),
-        Message::RpcResponse(RpcResponse { reply: Err(error), .. }) => error.is_empty(),
         _ => false,
     }
 }
 
 #[test]
 fn published_numbers_are_kept() {
-    // Envelope 4, RPCRequest: 1 connection id "c", 2 method "/s/M", 3 size 7; ours: 10 offset 64, 11 call 9.
+    // Envelope 4, RPCRequest: 1 connection id "c", 2 method "/s/M", 3 size 7; ours: 10 offset 64, 11 call 9,
+    // 12 segment 3, 13 timeout 8.
     let request = Message::RpcRequest(RpcRequest {
         connection_id: "c".into(),
         method: "/s/M".into(),
         call_id: 9,
-        request: Span { offset: 64, size: 7 },
+        timeout_us: 8,
+        request: Span { segment_id: 3, offset: 64, size: 7 },
     });
-    assert_eq!(there_and_back(&request).0, b"\x22\x0f\x0a\x01c\x12\x04/s/M\x18\x07\x50\x40\x58\x09");
+    let bytes = there_and_back(&request).0;
+    assert_eq!(bytes, b"\x22\x13\x0a\x01c\x12\x04/s/M\x18\x07\x50\x40\x58\x09\x60\x03\x68\x08");
 
-    // Envelope 5, RPCResponse: 1, 2, 3 as above; 4 error.
+    // Envelope 5, RPCResponse: 1, 2, 3 and 10 to 12 as above; 4 error; ours: 13 status code.
     let mut response = RpcResponse {
         connection_id: "c".into(),
         method: "/s/M".into(),
         call_id: 9,
-        reply: Ok(Span { offset: 64, size: 7 }),
+        reply: Ok(Span { segment_id: 0, offset: 64, size: 7 }),
     };
     let bytes = there_and_back(&Message::RpcResponse(response.clone())).0;
     assert_eq!(bytes, b"\x2a\x0f\x0a\x01c\x12\x04/s/M\x18\x07\x50\x40\x58\x09");
-    response.reply = Err("no".into());
+    response.reply = Err(failure("no"));
     let bytes = there_and_back(&Message::RpcResponse(response)).0;
-    assert_eq!(bytes, b"\x2a\x11\x0a\x01c\x12\x04/s/M\x18\x00\x22\x02no\x58\x09");
+    assert_eq!(bytes, b"\x2a\x13\x0a\x01c\x12\x04/s/M\x18\x00\x22\x02no\x58\x09\x68\x0e");
 
     // Envelope 2, ConnectResponse: 3 error; ours: 15 and 16 versions.
     let refused = ConnectResponse::Refused { error: "no".into(), versions: VersionRange { min: 1, max: 2 } };
@@ -109,7 +111,7 @@ fn published_numbers_are_kept() {
         version: 1,
         features: 2,
         limits: Limits { max_message_size: 3, max_region_bytes: 4, max_in_flight: 5 },
-        base_segment_bytes: 4096,
+        memory: Memory::BaseSegment { bytes: 4096 },
         methods: vec!["/s/M".into()],
     }))
     .0;
@@ -118,9 +120,9 @@ fn published_numbers_are_kept() {
         b"\x12\x18\x0a\x01c\x50\x01\x58\x02\x62\x06\x08\x03\x10\x04\x18\x05\x68\x80\x20\x72\x04/s/M"
     );
 
-    // ConnectResponse: 2 mmap filename. It is known, and refused while memory comes as descriptors.
-    let error = Message::decode(b"\x12\x03\x12\x01f").unwrap_err();
-    assert!(matches!(error, MessageError::Field { field: "mmap_filename", .. }), "{error}");
+    // ConnectResponse: 2 mmap filename.
+    let bytes = there_and_back(&Message::ConnectResponse(with_file("/f"))).0;
+    assert_eq!(&bytes[..10], b"\x12\x41\x0a\x02c1\x12\x02/f");
 
     // Envelope 3, DisconnectRequest: 1 connection id.
     let farewell = Message::Disconnect(Disconnect { connection_id: "c".into() });
@@ -134,7 +136,7 @@ fn our_own_numbers_are_kept() {
         required_features: 3,
         offered_features: 4,
         limits: Limits { max_message_size: 5, max_region_bytes: 6, max_in_flight: 7 },
-        base_segment_bytes: 4096,
+        base_segment_bytes: Some(4096),
     });
     let bytes = there_and_back(&request).0;
     assert_eq!(
@@ -145,6 +147,8 @@ fn our_own_numbers_are_kept() {
     assert_eq!(bytes, b"\x32\x0c\x08\x01\x10\x80\x40\x18\x80\x08\x20\x08\x28\x40");
     assert_eq!(there_and_back(&Message::SegmentDropped { segment_id: 5 }).0, b"\x3a\x02\x08\x05");
     assert_eq!(there_and_back(&Message::SegmentDropAcknowledged { segment_id: 5 }).0, b"\x42\x02\x08\x05");
+    assert_eq!(there_and_back(&Message::Cancel { call_id: 5 }).0, b"\x4a\x02\x08\x05");
+    assert_eq!(there_and_back(&Message::Goaway).0, b"\x52\x00");
 }
 
 #[test]
@@ -172,12 +176,16 @@ fn descriptors_are_counted_exactly() {
     let refused = ConnectResponse::Refused { error: "no".into(), versions: VersionRange { min: 1, max: 1 } };
     let counts = [
         (Message::ConnectRequest(connect_request()), 2),
+        (Message::ConnectRequest(ConnectRequest { base_segment_bytes: None, ..connect_request() }), 0),
         (Message::ConnectResponse(accepted()), 2),
+        (Message::ConnectResponse(with_file("/run/f")), 0),
         (Message::ConnectResponse(refused), 0),
         (Message::SegmentAdded(segment()), 1),
         (Message::SegmentDropped { segment_id: 1 }, 0),
         (Message::SegmentDropAcknowledged { segment_id: 1 }, 0),
         (Message::Disconnect(Disconnect { connection_id: String::new() }), 0),
+        (Message::Cancel { call_id: 1 }, 0),
+        (Message::Goaway, 0),
         (Message::Doorbell, 0),
     ];
     for (message, descriptors) in counts {
@@ -199,8 +207,7 @@ fn connect_request_is_checked() {
     bad(|m| m.limits.max_message_size = 0, "limits.max_message_size");
     bad(|m| m.limits.max_region_bytes = 0, "limits.max_region_bytes");
     bad(|m| m.limits.max_in_flight = 0, "limits.max_in_flight");
-    bad(|m| m.base_segment_bytes = 0, "base_segment_bytes");
-    bad(|m| m.base_segment_bytes = 4097, "base_segment_bytes");
+    bad(|m| m.base_segment_bytes = Some(4097), "base_segment_bytes");
 
     let mut wire = proto::ConnectRequest { min_version: 1, max_version: 1, ..Default::default() };
     wire.base_segment_bytes = 4096;
@@ -210,15 +217,14 @@ fn connect_request_is_checked() {
 
 #[test]
 fn connect_response_is_checked() {
-    type Change = fn(&mut String, &mut u32, &mut Limits, &mut u64, &mut Vec<String>);
+    type Change = fn(&mut String, &mut u32, &mut Limits, &mut Memory, &mut Vec<String>);
     let bad = |change: Change, field| {
         let mut message = accepted();
-        let ConnectResponse::Accepted { connection_id, version, limits, base_segment_bytes, methods, .. } =
-            &mut message
+        let ConnectResponse::Accepted { connection_id, version, limits, memory, methods, .. } = &mut message
         else {
             unreachable!()
         };
-        change(connection_id, version, limits, base_segment_bytes, methods);
+        change(connection_id, version, limits, memory, methods);
         refuses(Message::ConnectResponse(message), field);
     };
     bad(|id, _, _, _, _| id.clear(), "connection_id");
@@ -226,7 +232,14 @@ fn connect_response_is_checked() {
     bad(|id, _, _, _, _| *id = "a\nb".into(), "connection_id");
     bad(|_, version, _, _, _| *version = 0, "version");
     bad(|_, _, limits, _, _| limits.max_in_flight = 0, "limits.max_in_flight");
-    bad(|_, _, _, bytes, _| *bytes = 100, "base_segment_bytes");
+    bad(|_, _, _, memory, _| *memory = Memory::BaseSegment { bytes: 100 }, "base_segment_bytes");
+    bad(|_, _, _, memory, _| *memory = Memory::BaseSegment { bytes: 0 }, "base_segment_bytes");
+    bad(|_, _, _, memory, _| *memory = Memory::File { path: "run/f".into() }, "mmap_filename");
+    bad(|_, _, _, memory, _| *memory = Memory::File { path: "/f\0".into() }, "mmap_filename");
+    bad(|_, _, _, memory, _| *memory = Memory::File { path: "/".repeat(4096) }, "mmap_filename");
+    let both = proto::ConnectResponse { mmap_filename: "/f".into(), ..accepted_wire() };
+    let error = decode_wire(Wire::ConnectResponse(both)).unwrap_err();
+    assert_eq!(error.to_string(), "ConnectResponse.mmap_filename is set together with a base segment");
     bad(|_, _, _, _, methods| methods.push("/cache.Cache/Get".into()), "methods");
     bad(|_, _, _, _, methods| methods.push(format!("/s/{}", "M".repeat(510))), "methods");
     for name in ["", "/", "//", "s/M", "/s", "/s/", "//M", "/s/M/x"] {
@@ -244,6 +257,18 @@ fn connect_response_is_checked() {
     refuses(refused("no".into(), VersionRange { min: 0, max: 1 }), "min_version");
 }
 
+fn with_file(path: &str) -> ConnectResponse {
+    let mut response = accepted();
+    if let ConnectResponse::Accepted { memory, .. } = &mut response {
+        *memory = Memory::File { path: path.into() };
+    }
+    response
+}
+
+fn failure(text: &str) -> Failure {
+    Failure { code: 14, text: text.into() }
+}
+
 fn accepted_wire() -> proto::ConnectResponse {
     match Message::ConnectResponse(accepted()).to_wire() {
         Some(Wire::ConnectResponse(wire)) => wire,
@@ -256,7 +281,8 @@ fn a_response_says_one_thing() {
     let refusal =
         proto::ConnectResponse { error: "no".into(), min_version: 1, max_version: 1, ..Default::default() };
     assert!(decode_wire(Wire::ConnectResponse(refusal.clone())).is_ok());
-    let changes: [fn(&mut proto::ConnectResponse); 6] = [
+    let changes: [fn(&mut proto::ConnectResponse); 7] = [
+        |m| m.mmap_filename = "/f".into(),
         |m| m.connection_id = "c".into(),
         |m| m.version = 1,
         |m| m.features = 1,
@@ -270,11 +296,14 @@ fn a_response_says_one_thing() {
         let error = decode_wire(Wire::ConnectResponse(wire.clone())).expect_err(&format!("{wire:?}"));
         assert!(matches!(error, MessageError::Field { field: "error", .. }), "{error}");
     }
-    for (size, offset) in [(1, 0), (0, 1)] {
-        let wire = proto::RpcResponse { error: "no".into(), size: Some(size), offset, ..Default::default() };
-        let error = decode_wire(Wire::RpcResponse(wire)).unwrap_err();
-        assert_eq!(error.to_string(), "RPCResponse.error is set together with a reply");
+    let refused = |wire| decode_wire(Wire::RpcResponse(wire)).unwrap_err().to_string();
+    for (size, offset, segment_id) in [(1, 0, 0), (0, 1, 0), (0, 0, 1)] {
+        let size = Some(size);
+        let wire = proto::RpcResponse { status_code: 5, size, offset, segment_id, ..Default::default() };
+        assert_eq!(refused(wire), "RPCResponse.status_code is set together with a reply");
     }
+    let wire = proto::RpcResponse { error: "no".into(), ..Default::default() };
+    assert_eq!(refused(wire), "RPCResponse.error is set without a status_code");
 }
 
 #[test]
@@ -300,11 +329,12 @@ fn segments_are_checked() {
 #[test]
 fn calls_are_checked() {
     let request = |id: &str, method: &str, offset| {
-        let request = Span { offset, size: 8 };
+        let request = Span { segment_id: 0, offset, size: 8 };
         Message::RpcRequest(RpcRequest {
             connection_id: id.into(),
             method: method.into(),
             call_id: 0,
+            timeout_us: 0,
             request,
         })
     };
@@ -320,11 +350,13 @@ fn calls_are_checked() {
             reply,
         })
     };
-    assert!(response("", Err("no".into())).encode_frame(&mut Vec::new()).is_ok());
-    refuses(response("M", Err("no".into())), "fully_qualified_method_name");
-    refuses(response("", Err(String::new())), "error");
-    refuses(response("", Err("x".repeat(4097))), "error");
-    refuses(response("", Ok(Span { offset: 1, size: u64::MAX })), "offset");
+    assert!(response("", Err(failure(""))).encode_frame(&mut Vec::new()).is_ok());
+    refuses(response("M", Err(failure("no"))), "fully_qualified_method_name");
+    refuses(response("", Err(failure(&"x".repeat(4097)))), "error");
+    refuses(response("", Ok(Span { segment_id: 0, offset: 1, size: u64::MAX })), "offset");
+    let mut frame = Vec::new();
+    let no_failure = response("", Err(Failure { code: 0, text: "no".into() })).encode_frame(&mut frame);
+    assert!(matches!(no_failure, Err(MessageError::Field { field: "status_code", .. })), "{no_failure:?}");
     refuses(Message::Disconnect(Disconnect { connection_id: "é".into() }), "connection_id");
 }
 

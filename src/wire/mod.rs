@@ -24,7 +24,7 @@ pub(crate) use classic::{
     ClassicConnected, ClassicDecoder, ClassicError, ClassicReply, ClassicRequest, encode_farewell, is_classic,
 };
 pub(crate) use message::{
-    ConnectRequest, ConnectResponse, Disconnect, Limits, Message, MessageError, RpcRequest, RpcResponse,
-    SegmentAdded, Span, VersionRange,
+    ConnectRequest, ConnectResponse, Disconnect, Failure, Limits, Memory, Message, MessageError, RpcRequest,
+    RpcResponse, SegmentAdded, Span, VersionRange,
 };
 pub(crate) use netstring::{Decoder, MAX_BODY};

@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use mmap_rpc::server::ShutdownHandle;
-use mmap_rpc::{Channel, Code, Request, Response, Server, ServerBuilder, Status};
+use mmap_rpc::{Code, Request, Response, Server, ServerBuilder, Status};
 use tempfile::TempDir;
 
 use crate::data::{checksum, noise};
@@ -16,6 +16,7 @@ use crate::proto::{
     Blob, BlockingEcho, Counts, EchoClient, EchoServer, Empty, FailRequest, MakeRequest, PanicRequest,
     SleepRequest, Sum,
 };
+use crate::way;
 
 /// Returns the bytes that it got, in a loan.
 pub const RAW_ECHO: &str = "/testkit.Raw/Echo";
@@ -129,6 +130,7 @@ impl LocalServer {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("socket");
         let service = Arc::new(Service::default());
+        let builder = way::allow_all(builder, &path);
         let server = serve(builder, service.clone()).bind(&path).expect("a fresh folder");
         let shutdown = server.shutdown_handle();
         let thread = Some(thread::spawn(move || server.run()));
@@ -147,7 +149,7 @@ impl LocalServer {
 
     /// A client on a channel of its own.
     pub fn client(&self) -> EchoClient {
-        EchoClient::new(Channel::connect(&self.path).expect("the server listens"))
+        EchoClient::new(way::connect(&self.path).expect("the server listens"))
     }
 
     /// Waits for `run` to return, which somebody must have asked for.

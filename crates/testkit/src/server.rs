@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use crate::child::{Child, Parent};
 use crate::echo::{self, Service};
 use crate::proto::EchoClient;
+use crate::way;
 
 /// The role that [`ServerProcess`] starts.
 pub(crate) const ROLE: &str = "server";
@@ -107,9 +108,9 @@ impl ServerProcess {
         self.child.pid()
     }
 
-    /// A channel to it, with default limits.
+    /// A channel to it that goes the test's way, with default limits.
     pub fn channel(&self) -> Channel {
-        Channel::connect(&self.path).expect("the server listens")
+        way::connect(&self.path).expect("the server listens")
     }
 
     /// A client on a channel of its own.
@@ -126,8 +127,9 @@ impl ServerProcess {
 /// What the process does.
 pub(crate) fn role(parent: &Parent) {
     let setup = Setup::decode(&parent.argument("setup"));
-    let builder = echo::serve(setup.builder(), Arc::new(Service::default()));
-    let server = builder.bind(parent.argument("socket")).expect("a free path");
+    let path = PathBuf::from(parent.argument("socket"));
+    let builder = echo::serve(way::allow_all(setup.builder(), &path), Arc::new(Service::default()));
+    let server = builder.bind(path).expect("a free path");
     parent.say("listening");
     server.run().expect("the server runs until it is killed");
 }

@@ -108,14 +108,14 @@ impl Frame {
     pub fn encode(self) -> Vec<u8> {
         let versions = VersionRange { min: 1, max: 1 };
         let limits = Limits { max_message_size: 1 << 20, max_region_bytes: 1 << 24, max_in_flight: 16 };
-        let (connection_id, span) = (String::new(), Span { offset: 0, size: 1 });
+        let (connection_id, span) = (String::new(), Span { segment_id: 0, offset: 0, size: 1 });
         let message = match self {
             Self::ConnectRequest => Message::ConnectRequest(crate::wire::ConnectRequest {
                 versions,
                 required_features: 0,
                 offered_features: 0,
                 limits,
-                base_segment_bytes: 4096,
+                base_segment_bytes: Some(4096),
             }),
             Self::Refusal => Message::ConnectResponse(crate::wire::ConnectResponse::Refused {
                 error: "no".into(),
@@ -137,6 +137,7 @@ impl Frame {
                 connection_id,
                 method: "/a.B/C".into(),
                 call_id: 1,
+                timeout_us: 0,
                 request: span,
             }),
             Self::RpcResponse => Message::RpcResponse(RpcResponse {

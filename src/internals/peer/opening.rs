@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::{PATIENCE, Peer, receive, send_all};
 use crate::connection::{ClientHandshake, Config, Frames, HandshakeError, Link, answer};
 use crate::os::{Doorbell, Listener, Socket};
-use crate::wire::{ConnectRequest, ConnectResponse, Limits, Message, VersionRange};
+use crate::wire::{ConnectRequest, ConnectResponse, Limits, Memory, Message, VersionRange};
 
 /// Why a server did not let a client in.
 #[derive(Debug)]
@@ -36,8 +36,8 @@ fn borrowed(descriptors: &[OwnedFd]) -> Vec<BorrowedFd<'_>> {
     descriptors.iter().map(AsFd::as_fd).collect()
 }
 
-fn bell_of(bell: &Doorbell) -> io::Result<Doorbell> {
-    bell.try_clone()
+fn bell_of(bell: &Option<Doorbell>) -> io::Result<Doorbell> {
+    bell.as_ref().expect("memory that is no file comes with a doorbell").try_clone()
 }
 
 /// What a client says first: honest until a field is changed.
@@ -82,7 +82,7 @@ impl ClientOffer {
 
     /// Announces a base segment of another length.
     pub fn base_bytes(mut self, bytes: u64) -> Self {
-        self.request.base_segment_bytes = bytes;
+        self.request.base_segment_bytes = (bytes != 0).then_some(bytes);
         self
     }
 
@@ -225,8 +225,8 @@ impl ServerOffer {
 
     /// Announces a base segment of another length.
     pub fn base_bytes(mut self, bytes: u64) -> Self {
-        if let ConnectResponse::Accepted { base_segment_bytes, .. } = &mut self.response {
-            *base_segment_bytes = bytes;
+        if let ConnectResponse::Accepted { memory, .. } = &mut self.response {
+            *memory = Memory::BaseSegment { bytes };
         }
         self
     }
