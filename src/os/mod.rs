@@ -15,6 +15,7 @@ mod mapping;
 mod memfd;
 mod named;
 mod poller;
+mod shared_file;
 mod socket;
 
 pub(crate) use cpu::current_cpu;
@@ -29,7 +30,8 @@ pub(crate) use mapping::Mapping;
 pub(crate) use memfd::{admit_sealed, create_sealed};
 pub(crate) use named::{LONGEST_FILE, NamedFile, private_directory, sweep};
 pub(crate) use poller::{Event, Interest, Poller};
-pub(crate) use socket::{RecvError, Socket};
+pub(crate) use shared_file::SharedFile;
+pub(crate) use socket::{Ready, RecvError, Socket};
 
 /// Tests that fork, against tests that watch a descriptor close: for a moment a forked child holds copies of
 /// every descriptor of the test program, and an end of stream or a refused connection comes late.
