@@ -4,6 +4,9 @@
 #[path = "classic/raw.rs"]
 mod raw;
 
+#[path = "classic/client.rs"]
+mod client;
+
 #[path = "classic/hostile.rs"]
 mod hostile;
 
