@@ -21,6 +21,9 @@ const GATHERED: usize = 64 << 10;
 /// From this length on, bytes are written from where they lie.
 const LONG: usize = 16 << 10;
 
+/// Where messages are copied to: at multiples of this.
+const ALIGNED: usize = 64;
+
 /// What a message is, in the text of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Letter {
@@ -49,13 +52,21 @@ pub(crate) fn read_message(
     if size == 0 {
         return Ok(None);
     }
-    let mut copy = PooledBuf::with_room_for(size);
+    let mut copy = PooledBuf::with_room_for(size + ALIGNED);
+    // The kernel copies pages; to where a large heap block starts, 16 bytes behind a page's beginning, that
+    // takes up to three times as long.
+    let pad = copy.spare().as_ptr().align_offset(ALIGNED).min(ALIGNED);
+    copy.extend_from_slice(&[0; ALIGNED][..pad]);
     loop {
-        let got = copy.as_slice().len();
+        let got = copy.as_slice().len() - pad;
         let read = copy.extend_with(size - got, |room| file.read_at(room, got as u64));
         read.map_err(|error| format!("read {}: {error}", file.path().display()))?;
-        match copy.as_slice().len() {
-            all if all == size => return Ok(Some(Private::pooled(copy))),
+        match copy.as_slice().len() - pad {
+            all if all == size => {
+                let mut message = Private::pooled(copy);
+                message.advance(pad);
+                return Ok(Some(message));
+            }
             some if some == got => {
                 let name = file.path().display();
                 return Err(format!(
