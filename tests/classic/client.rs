@@ -266,10 +266,12 @@ fn a_deadline_ends_a_call_and_the_next_one_is_served() {
     assert!(took >= timeout && took < Duration::from_millis(300), "{took:?}");
     // The reply that comes too late is not taken for the next one's.
     assert_echoes(&client, 1000);
+    let begun = site.server.service.begun();
     assert_eq!(
         client.echo(Blob::default()).timeout(Duration::ZERO).wait().unwrap_err().code(),
         Code::DeadlineExceeded
     );
+    assert_eq!((site.server.service.begun(), site.count()), (begun, 1), "it was never sent");
     assert_echoes(&client, 1000);
     assert_eq!(site.count(), 1);
 }

@@ -18,7 +18,7 @@ pub(super) struct Connection {
     id: String,
     file: SharedFile,
     state: State,
-    process: ForkMark,
+    pub(super) process: ForkMark,
 }
 
 #[derive(Debug)]

@@ -22,5 +22,7 @@ mod failure;
 mod frames;
 mod open;
 mod pool;
+#[cfg(test)]
+mod tests;
 
 pub(in crate::client) use pool::{Lease, Pool};

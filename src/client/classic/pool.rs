@@ -24,13 +24,13 @@ pub(in crate::client) struct Pool {
     /// How many connections there may be.
     capacity: usize,
     /// How long a caller waits while every connection is held by a call that nobody waits for.
-    patience: Duration,
+    pub(super) patience: Duration,
     /// Calls that were sent, and whose replies nobody waits for yet.
     unattended: AtomicUsize,
     state: Mutex<State>,
     /// A connection was given back or closed.
     freed: Condvar,
-    process: ForkMark,
+    pub(super) process: ForkMark,
     /// Tells this channel's methods from those of others.
     id: u32,
 }
@@ -116,6 +116,10 @@ impl Pool {
             let connection = lease.connection();
             self.check_size(len as u64, connection.file().len())?;
             write(connection.file())?;
+            // Once it is sent, nothing but the connection's end would take it back.
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                return Err(deadline_exceeded());
+            }
             match connection.call(method.name(), len as u64, deadline) {
                 Ok(()) => {
                     lease.set_attended(false);
