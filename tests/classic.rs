@@ -14,6 +14,9 @@ mod fake;
 #[path = "classic/hostile.rs"]
 mod hostile;
 
+#[path = "classic/lies.rs"]
+mod lies;
+
 #[path = "classic/published.rs"]
 mod published;
 
