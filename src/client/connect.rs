@@ -21,6 +21,9 @@ use crate::wire::Message;
 /// How long to wait before another try when the server's backlog is full.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(1);
 
+/// What stands for a timeout that is beyond the clock's range.
+const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// Why no connection came about.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -114,7 +117,8 @@ fn status_of(failure: SendFailure, link: &Link) -> Status {
 
 impl<'a> Attempt<'a> {
     pub(super) fn new(path: &'a Path, timeout: Duration) -> Self {
-        Self { path, timeout, deadline: Instant::now() + timeout }
+        let now = Instant::now();
+        Self { path, timeout, deadline: now.checked_add(timeout).unwrap_or(now + FOR_EVER) }
     }
 
     pub(super) fn reach(&self) -> Result<Socket, ConnectError> {

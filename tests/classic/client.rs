@@ -164,7 +164,8 @@ fn what_does_not_fit_is_never_sent() {
     // A reply that does not fit is the server's to refuse.
     let status = client.make(testkit::proto::MakeRequest { length: 8 * MIB, seed: 1 }).wait().unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted);
-    let small = site.client_with(Channel::builder().max_message_size(1000));
+    let builder = Channel::builder().max_message_size(1000).connect_timeout(Duration::MAX);
+    let small = site.client_with(builder);
     let status = small.echo(Blob { data: vec![0; 1000].into() }).wait().unwrap_err();
     assert!(status.message().contains("request of 1003 bytes exceeds max_message_size (1000)"), "{status}");
     let status = small.make(testkit::proto::MakeRequest { length: 1000, seed: 1 }).wait().unwrap_err();
