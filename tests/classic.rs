@@ -1,11 +1,24 @@
 //! Promise: a server serves the clients of the published protocol byte for byte, and none of the requests
-//! that brought the published server down, or made it lie, does more than fail.
+//! that brought the published server down, or made it lie, does more than fail. A client calls the servers of
+//! that protocol byte for byte, and none of the answers that it could be given does more than fail.
 
 #[path = "classic/raw.rs"]
 mod raw;
 
+#[path = "classic/client.rs"]
+mod client;
+
+#[path = "classic/fake.rs"]
+mod fake;
+
 #[path = "classic/hostile.rs"]
 mod hostile;
+
+#[path = "classic/lies.rs"]
+mod lies;
+
+#[path = "classic/published.rs"]
+mod published;
 
 use std::collections::HashMap;
 use std::fs;
@@ -89,7 +102,7 @@ fn cache() -> ServerBuilder {
 }
 
 /// The captured id, which ours stands in for.
-const ID: &str = "3352512f-5d62-4ff6-833a-6c40c2562d84";
+pub(crate) const ID: &str = "3352512f-5d62-4ff6-833a-6c40c2562d84";
 
 fn with_id(captured: &str, id: &str) -> Vec<u8> {
     let (mut bytes, from) = (unhex(captured), ID.as_bytes());

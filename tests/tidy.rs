@@ -45,6 +45,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/raw/payload.rs",
     "src/ring/entry.rs",
     "src/ring/record.rs",
+    "src/rpc/file.rs",
     "src/rpc/pool.rs",
     "src/rpc/private.rs",
 ];

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use prost::{DecodeError, Message};
 
 use crate::client::calls::Ticket;
+use crate::client::classic::Lease;
 use crate::client::core::Core;
 use crate::client::method::Method;
+use crate::client::route::{Route, start_classic, wait_classic};
 use crate::connection::{Arrived, Filled, encode_inline, prepare};
 use crate::ring::INLINE_BYTES;
 use crate::rpc::{Request, Response, Status};
@@ -16,7 +18,7 @@ use crate::rpc::{Request, Response, Status};
 /// A call that has not been sent: set its timeout, then [`wait`](Self::wait) or [`start`](Self::start).
 #[must_use = "a call is not sent until wait() or start() is called"]
 pub struct Call<'a, Req, Resp> {
-    core: &'a Core,
+    route: &'a Route,
     method: Method,
     request: Request<Req>,
     timeout: Option<Duration>,
@@ -24,14 +26,15 @@ pub struct Call<'a, Req, Resp> {
 }
 
 impl<'a, Req: Message, Resp: Message + Default> Call<'a, Req, Resp> {
-    pub(super) fn new(core: &'a Core, method: Method, request: Request<Req>) -> Self {
-        Self { core, method, request, timeout: None, reply: PhantomData }
+    pub(super) fn new(route: &'a Route, method: Method, request: Request<Req>) -> Self {
+        Self { route, method, request, timeout: None, reply: PhantomData }
     }
 
     /// How long the call may take, from sending it to having its reply. Without a timeout it may take for
     /// ever.
     ///
-    /// The server learns it too, and stops on its own.
+    /// The server learns it too, and stops on its own; except on a
+    /// [classic](crate::Channel::connect_classic) channel, where the caller's connection is closed instead.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
@@ -54,11 +57,19 @@ impl<'a, Req: Message, Resp: Message + Default> Call<'a, Req, Resp> {
     /// Sends the call without waiting for its reply, so that several can be under way at once.
     ///
     /// # Errors
-    /// As [`wait`](Self::wait), where the call cannot be sent. Waits only for room to send.
+    /// As [`wait`](Self::wait), where the call cannot be sent. Waits only for room to send; on a
+    /// [classic](crate::Channel::connect_classic) channel, for a connection that no other call holds.
     #[inline]
     pub fn start(self) -> Result<Pending<'a, Resp>, Status> {
         let deadline = deadline_after(self.timeout);
-        let (core, message) = (self.core, self.request.get_ref());
+        let message = self.request.get_ref();
+        let core = match self.route {
+            Route::Ring(core) => &**core,
+            Route::Classic(pool) => {
+                let lease = start_classic(pool, self.method, deadline, message)?;
+                return Ok(Pending { call: InFlight::Classic(lease), reply: PhantomData });
+            }
+        };
         let unsent = core.begin(self.method, deadline)?;
         let (head, len) = (unsent.head(self.method)?, message.encoded_len());
         if len <= INLINE_BYTES {
@@ -72,7 +83,7 @@ impl<'a, Req: Message, Resp: Message + Default> Call<'a, Req, Resp> {
             unsent.once_there_is_space(|| prepared.send(&core.link))?;
         }
         let ticket = unsent.sent();
-        Ok(Pending { call: InFlight { core, ticket: Some(ticket), deadline }, reply: PhantomData })
+        Ok(Pending { call: InFlight::new(core, ticket, deadline), reply: PhantomData })
     }
 }
 
@@ -116,7 +127,13 @@ impl<Resp> fmt::Debug for Pending<'_, Resp> {
 }
 
 /// The sent half of every call, typed or raw.
-pub(super) struct InFlight<'a> {
+pub(super) enum InFlight<'a> {
+    Ring(OnRing<'a>),
+    Classic(Lease<'a>),
+}
+
+/// A call that was sent over the ring.
+pub(super) struct OnRing<'a> {
     core: &'a Core,
     /// `None` once the reply was taken or given up.
     ticket: Option<Ticket>,
@@ -125,12 +142,22 @@ pub(super) struct InFlight<'a> {
 
 impl<'a> InFlight<'a> {
     pub(super) fn new(core: &'a Core, ticket: Ticket, deadline: Option<Instant>) -> Self {
-        Self { core, ticket: Some(ticket), deadline }
+        Self::Ring(OnRing { core, ticket: Some(ticket), deadline })
     }
 
     /// Waits for the reply, and reads it if it is no failure.
     #[inline]
-    pub(super) fn wait<R>(mut self, read: impl Fn(Arrived<'_>) -> Result<R, Status>) -> Result<R, Status> {
+    pub(super) fn wait<R>(self, read: impl Fn(Arrived<'_>) -> Result<R, Status>) -> Result<R, Status> {
+        match self {
+            Self::Ring(call) => call.wait(read),
+            Self::Classic(lease) => wait_classic(lease, read),
+        }
+    }
+}
+
+impl OnRing<'_> {
+    #[inline(always)]
+    fn wait<R>(mut self, read: impl Fn(Arrived<'_>) -> Result<R, Status>) -> Result<R, Status> {
         let ticket = self.ticket.take().expect("taken here alone");
         self.core.wait(ticket, self.deadline, |code, payload| match code {
             0 => read(payload),
@@ -149,7 +176,7 @@ fn failure(code: u32, payload: Arrived<'_>) -> Status {
     Status::decode_payload(code, &payload.into_vec())
 }
 
-impl Drop for InFlight<'_> {
+impl Drop for OnRing<'_> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
             self.core.give_up(ticket);
@@ -159,6 +186,6 @@ impl Drop for InFlight<'_> {
 
 impl fmt::Debug for InFlight<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pending").field("deadline", &self.deadline).finish_non_exhaustive()
+        f.debug_struct("Pending").finish_non_exhaustive()
     }
 }

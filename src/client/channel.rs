@@ -1,4 +1,4 @@
-//! A channel: one connection to a server, shared by any number of threads.
+//! A channel: what calls are made on, shared by any number of threads.
 
 use std::fmt;
 use std::path::Path;
@@ -8,10 +8,11 @@ use std::time::Duration;
 use prost::Message;
 
 use crate::client::call::Call;
+use crate::client::classic::Pool;
 use crate::client::connect::{self, ConnectError};
-use crate::client::core::Core;
 use crate::client::method::Method;
 use crate::client::raw::RawCall;
+use crate::client::route::Route;
 use crate::connection::{Backing, Config, Lane, MAX_IN_FLIGHT};
 use crate::os::Credentials;
 use crate::raw::{Loan, RawBody};
@@ -19,15 +20,18 @@ use crate::rpc::{Request, Status};
 
 /// A connection to a server. Clones share it; it closes when the last of them is dropped.
 ///
+/// With [`connect_classic`](Self::connect_classic) it is several connections to a server of the classic
+/// protocol, and the same otherwise, as far as that protocol admits.
+///
 /// Any number of threads may call at once. A channel has no thread of its own: while calls are waited for,
 /// one of the waiting threads receives for all of them, and a channel that nobody waits on costs nothing.
 ///
 /// A channel that lost its server stays closed, and its calls return
 /// [`Code::Unavailable`](crate::Code::Unavailable): connect again. The same holds in a process that was
-/// forked from the one that connected.
+/// forked from the one that connected. A classic channel finds a server that was started anew.
 #[derive(Clone)]
 pub struct Channel {
-    core: Arc<Core>,
+    route: Route,
 }
 
 impl Channel {
@@ -39,9 +43,31 @@ impl Channel {
         Self::builder().connect(path)
     }
 
+    /// Connects to a server of the classic protocol that listens on the Unix socket at `path`, with default
+    /// limits: one of the published Go project, or one of this library with
+    /// [`ServerBuilder::classic`](crate::ServerBuilder::classic).
+    ///
+    /// A classic connection has one call at a time, so the channel opens more of them as calls under way need
+    /// them, up to [`classic_connections`](ChannelBuilder::classic_connections). A caller that finds all of
+    /// them busy waits. Connections to a server that has gone are dropped, and a call that has not been sent
+    /// is sent to the one that listens there now; a call that was sent returns
+    /// [`Code::Unavailable`](crate::Code::Unavailable).
+    ///
+    /// The protocol carries neither deadlines nor cancellations: a call that is dropped, or whose timeout
+    /// passes, costs its connection, whose end is what the server can notice. Nor does it carry codes:
+    /// statuses of a server of this library come back as they were, other failures as
+    /// [`Code::Unknown`](crate::Code::Unknown) with their text. No message can be longer than the server's
+    /// file. Messages lie in that file, where any process of the same user can change them.
+    ///
+    /// # Errors
+    /// [`ConnectError`] says what stands in the way and what to do.
+    pub fn connect_classic(path: impl AsRef<Path>) -> Result<Self, ConnectError> {
+        Self::builder().connect_classic(path)
+    }
+
     /// Sets limits before connecting.
     pub fn builder() -> ChannelBuilder {
-        ChannelBuilder { config: Config::default() }
+        ChannelBuilder { config: Config::default(), classic_connections: 64 }
     }
 
     /// Looks a method up by its full name, `/package.Service/Method`.
@@ -49,7 +75,10 @@ impl Channel {
     /// Never fails: calls of a method that the server does not have return
     /// [`Code::Unimplemented`](crate::Code::Unimplemented).
     pub fn method(&self, name: &'static str) -> Method {
-        self.core.method(name)
+        match &self.route {
+            Route::Ring(core) => core.method(name),
+            Route::Classic(pool) => pool.method(name),
+        }
     }
 
     /// Opens a call that takes one message and answers with one. Generated clients call this.
@@ -58,43 +87,59 @@ impl Channel {
         Req: Message,
         Resp: Message + Default,
     {
-        Call::new(&self.core, *method, request)
+        Call::new(&self.route, *method, request)
     }
 
     /// Opens a call of plain bytes: see [`RawBody`] for what they can be.
     pub fn raw<'a>(&'a self, method: &Method, body: impl Into<RawBody<'a>>) -> RawCall<'a> {
-        RawCall::new(&self.core, *method, body.into())
+        RawCall::new(&self.route, *method, body.into())
     }
 
     /// Takes `len` bytes of the memory that messages travel in, to be filled and given to [`raw`](Self::raw).
     ///
-    /// Waits up to 30 seconds while everything is in use.
+    /// Waits up to 30 seconds while everything is in use. On a classic channel it is ordinary memory, which
+    /// is copied when it is sent.
     ///
     /// # Errors
     /// [`Code::ResourceExhausted`](crate::Code::ResourceExhausted) naming the limit, if `len` exceeds
     /// `max_message_size`, if the region cannot hold it, or if nothing came free in time;
     /// [`Code::Unavailable`](crate::Code::Unavailable) if the connection is closed.
     pub fn loan(&self, len: usize) -> Result<Loan, Status> {
-        self.core.loan(len)
+        match &self.route {
+            Route::Ring(core) => core.loan(len),
+            Route::Classic(pool) => pool.loan(len),
+        }
     }
 
-    /// Who serves, as the kernel told at connect.
+    /// Who serves, as the kernel told at connect; on a classic channel, when the newest of its connections
+    /// was made.
     pub fn peer(&self) -> Credentials {
-        self.core.link.credentials()
+        match &self.route {
+            Route::Ring(core) => core.link.credentials(),
+            Route::Classic(pool) => pool.peer(),
+        }
     }
 
     /// Whether the connection is known to be closed; it never opens again.
     ///
     /// Nobody watches a connection that nobody waits on, so a server's death shows here only after a call met
-    /// it.
+    /// it. A classic channel opens connections anew, and so is closed nowhere but in a forked process.
     pub fn is_closed(&self) -> bool {
-        self.core.link.is_closed()
+        match &self.route {
+            Route::Ring(core) => core.link.is_closed(),
+            Route::Classic(pool) => pool.is_closed(),
+        }
     }
 }
 
 impl fmt::Debug for Channel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Channel").field("link", &self.core.link).finish_non_exhaustive()
+        let mut debug = f.debug_struct("Channel");
+        match &self.route {
+            Route::Ring(core) => debug.field("link", &core.link),
+            Route::Classic(pool) => debug.field("classic", pool),
+        };
+        debug.finish_non_exhaustive()
     }
 }
 
@@ -103,6 +148,7 @@ impl fmt::Debug for Channel {
 #[must_use = "a builder does nothing until connect() is called"]
 pub struct ChannelBuilder {
     config: Config,
+    classic_connections: usize,
 }
 
 impl ChannelBuilder {
@@ -157,12 +203,31 @@ impl ChannelBuilder {
         self
     }
 
+    /// Most connections of a classic channel, and so most of its calls that are under way at one time, at
+    /// least 1; 64 unless set, as the published client has it. They are opened as they are needed, and stay.
+    ///
+    /// Each of them has a file on the server.
+    pub fn classic_connections(mut self, connections: usize) -> Self {
+        self.classic_connections = connections.max(1);
+        self
+    }
+
     /// Connects to the server that listens on the Unix socket at `path`.
     ///
     /// # Errors
     /// As [`Channel::connect`].
     pub fn connect(self, path: impl AsRef<Path>) -> Result<Channel, ConnectError> {
         let core = connect::connect(path.as_ref(), self.config)?;
-        Ok(Channel { core: Arc::new(core) })
+        Ok(Channel { route: Route::Ring(Arc::new(core)) })
+    }
+
+    /// Connects to the server of the classic protocol that listens on the Unix socket at `path`. Of the
+    /// limits, those of message size, connect timeout and connections apply.
+    ///
+    /// # Errors
+    /// As [`Channel::connect_classic`].
+    pub fn connect_classic(self, path: impl AsRef<Path>) -> Result<Channel, ConnectError> {
+        let pool = Pool::connect(path.as_ref(), &self.config, self.classic_connections)?;
+        Ok(Channel { route: Route::Classic(Arc::new(pool)) })
     }
 }

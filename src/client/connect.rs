@@ -21,6 +21,9 @@ use crate::wire::Message;
 /// How long to wait before another try when the server's backlog is full.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(1);
 
+/// What stands for a timeout that is beyond the clock's range.
+const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// Why no connection came about.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -71,16 +74,15 @@ impl From<io::Error> for ConnectError {
 }
 
 /// A connection that is being made.
-struct Attempt<'a> {
+pub(super) struct Attempt<'a> {
     path: &'a Path,
     timeout: Duration,
-    deadline: Instant,
+    pub(super) deadline: Instant,
 }
 
 /// Connects and shakes hands.
 pub(super) fn connect(path: &Path, config: Config) -> Result<Core, ConnectError> {
-    let timeout = config.handshake_timeout;
-    let attempt = Attempt { path, timeout, deadline: Instant::now() + timeout };
+    let attempt = Attempt::new(path, config.handshake_timeout);
     let socket = attempt.reach()?;
     let credentials = socket.credentials()?;
     check_user(credentials).map_err(|reason| attempt.refused(reason))?;
@@ -113,8 +115,13 @@ fn status_of(failure: SendFailure, link: &Link) -> Status {
     }
 }
 
-impl Attempt<'_> {
-    fn reach(&self) -> Result<Socket, ConnectError> {
+impl<'a> Attempt<'a> {
+    pub(super) fn new(path: &'a Path, timeout: Duration) -> Self {
+        let now = Instant::now();
+        Self { path, timeout, deadline: now.checked_add(timeout).unwrap_or(now + FOR_EVER) }
+    }
+
+    pub(super) fn reach(&self) -> Result<Socket, ConnectError> {
         loop {
             match Socket::connect(self.path) {
                 Ok(socket) => return Ok(socket),
@@ -130,19 +137,23 @@ impl Attempt<'_> {
     fn time_left(&self) -> Result<Duration, ConnectError> {
         match self.deadline.checked_duration_since(Instant::now()) {
             Some(left) if !left.is_zero() => Ok(left),
-            _ => Err(ConnectError::Timeout { path: self.path.to_owned(), after: self.timeout }),
+            _ => Err(self.late()),
         }
     }
 
-    fn refused(&self, reason: String) -> ConnectError {
+    pub(super) fn late(&self) -> ConnectError {
+        ConnectError::Timeout { path: self.path.to_owned(), after: self.timeout }
+    }
+
+    pub(super) fn refused(&self, reason: String) -> ConnectError {
         ConnectError::Refused { path: self.path.to_owned(), reason }
     }
 
-    fn protocol(&self, violation: Violation) -> ConnectError {
+    pub(super) fn protocol(&self, violation: Violation) -> ConnectError {
         ConnectError::Protocol { path: self.path.to_owned(), violation }
     }
 
-    fn hung_up(&self) -> ConnectError {
+    pub(super) fn hung_up(&self) -> ConnectError {
         self.refused("the server closed the connection during the handshake; its log says why".into())
     }
 }

@@ -22,14 +22,11 @@ use crate::rpc::Status;
 use crate::sync::{AtomicBool, Ordering};
 
 /// How long a call without a deadline waits for room or slots before it gives up.
-const SPACE_PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const SPACE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How often a caller that does not lead makes way for other threads before it sleeps: who leads may only be
 /// waiting for the processor, and to be woken costs several calls' time.
 const YIELDS: u32 = 32;
-
-/// Numbers the channels of this process.
-static NEXT_ID: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
 
 /// One connection as its callers share it.
 pub(crate) struct Core {
@@ -52,7 +49,7 @@ impl Core {
             lead: Lead::new(driver, cells),
             space: SpaceWaiters::new(cells),
             draining: AtomicBool::new(false),
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            id: Method::next_channel(),
         }
     }
 
@@ -92,9 +89,7 @@ impl Core {
     #[inline]
     pub(crate) fn check_open(&self) -> Result<(), Status> {
         if !self.link.is_same_process() {
-            return Err(Status::unavailable(
-                "the channel belongs to the parent process; connect again after fork",
-            ));
+            return Err(of_the_parent());
         }
         if self.link.is_closed() {
             return Err(self.link.closed_status());
@@ -391,6 +386,11 @@ fn remaining_us(deadline: Instant) -> Result<u32, Status> {
         Some(left) if !left.is_zero() => Ok(u32::try_from(left.as_micros()).unwrap_or(u32::MAX).max(1)),
         _ => Err(deadline_exceeded()),
     }
+}
+
+#[cold]
+pub(super) fn of_the_parent() -> Status {
+    Status::unavailable("the channel belongs to the parent process; connect again after fork")
 }
 
 #[cold]

@@ -8,17 +8,21 @@
 //!        │
 //!      Lead ──── Driver          the one thread that drives the session for all
 //! ```
+//!
+//! A channel to a server of the classic protocol has a pool of connections instead: see `classic`.
 
 mod awaited;
 mod call;
 mod calls;
 mod channel;
+mod classic;
 mod connect;
 mod core;
 mod driver;
 mod lead;
 mod method;
 mod raw;
+mod route;
 mod space;
 
 pub use call::{Call, Pending};

@@ -4,23 +4,23 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::client::call::{InFlight, deadline_after};
-use crate::client::core::Core;
 use crate::client::method::Method;
+use crate::client::route::{Route, start_classic_raw};
 use crate::raw::{Payload, RawBody};
 use crate::rpc::Status;
 
 /// A raw call that has not been sent: set its timeout, then [`wait`](Self::wait) or [`start`](Self::start).
 #[must_use = "a call is not sent until wait() or start() is called"]
 pub struct RawCall<'a> {
-    core: &'a Core,
+    route: &'a Route,
     method: Method,
     body: RawBody<'a>,
     timeout: Option<Duration>,
 }
 
 impl<'a> RawCall<'a> {
-    pub(super) fn new(core: &'a Core, method: Method, body: RawBody<'a>) -> Self {
-        Self { core, method, body, timeout: None }
+    pub(super) fn new(route: &'a Route, method: Method, body: RawBody<'a>) -> Self {
+        Self { route, method, body, timeout: None }
     }
 
     /// How long the call may take, from sending it to having its reply. Without a timeout it may take for
@@ -43,11 +43,18 @@ impl<'a> RawCall<'a> {
     /// once.
     ///
     /// # Errors
-    /// As [`wait`](Self::wait), where the call cannot be sent. Waits only for room to send.
+    /// As [`wait`](Self::wait), where the call cannot be sent. Waits only for room to send; on a
+    /// [classic](crate::Channel::connect_classic) channel, for a connection that no other call holds.
     #[inline]
     pub fn start(mut self) -> Result<PendingRaw<'a>, Status> {
         let deadline = deadline_after(self.timeout);
-        let core = self.core;
+        let core = match self.route {
+            Route::Ring(core) => &**core,
+            Route::Classic(pool) => {
+                let lease = start_classic_raw(pool, self.method, deadline, &self.body)?;
+                return Ok(PendingRaw(InFlight::Classic(lease)));
+            }
+        };
         let unsent = core.begin(self.method, deadline)?;
         let head = unsent.head(self.method)?;
         if let Some(bytes) = self.body.inline() {

@@ -27,6 +27,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -39,7 +40,7 @@ use crate::connection::send::SendFailure;
 use crate::error::Violation;
 use crate::layout::words::{CONTROL_LINE, HANDLE_WORDS};
 use crate::layout::{Geometry, HEADER_BYTES, Handle, Header, PAGE};
-use crate::os::{FileStore, LONGEST_FILE, Mapping, NamedFile};
+use crate::os::{FileStore, LONGEST_FILE, Mapping, NamedFile, SharedFile};
 use crate::rpc::{PooledBuf, Private, Status};
 use crate::slab;
 use crate::sync::{Ordering, fence};
@@ -56,7 +57,7 @@ const CLASSES: [(u64, u32); 4] = [(256, 64), (4 << 10, 64), (64 << 10, 16), (1 <
 
 /// The file of a connection, and the moments at which it is looked at.
 pub(crate) struct FileBacking {
-    file: NamedFile,
+    file: Held,
     /// Where our region starts in the file.
     own_at: u64,
     /// Where the peer's does.
@@ -64,6 +65,24 @@ pub(crate) struct FileBacking {
     /// Held while return words go to or come from the file: what is written last is what was flipped last,
     /// and nobody reads words that are older than those read before.
     returns: Mutex<()>,
+}
+
+/// The file, as the side that made it holds it, and as the other one does.
+enum Held {
+    /// Removed with the connection.
+    Made(NamedFile),
+    Opened(SharedFile),
+}
+
+impl Deref for Held {
+    type Target = SharedFile;
+
+    fn deref(&self) -> &SharedFile {
+        match self {
+            Self::Made(file) => file.shared(),
+            Self::Opened(file) => file,
+        }
+    }
 }
 
 /// Where one region lies in a file.
@@ -108,6 +127,7 @@ impl FileBacking {
         let client = Place { offset: PAGE, length };
         let server = Place { offset: PAGE + length, length };
         let (_, file) = files.make(server.offset + server.length)?;
+        let file = Held::Made(file);
         file.write_at(&head(client, server), 0)?;
         let header = Header::encode(&geometry, 0);
         for place in [client, server] {
@@ -119,7 +139,8 @@ impl FileBacking {
 
     /// A client's: opens the file that the server has named.
     pub(super) fn open(path: &Path, limits: Limits) -> Result<(Self, OwnRegion, PeerBase), HandshakeError> {
-        let file = NamedFile::open(path).map_err(|error| Violation::Segment(error.to_string()))?;
+        let file = SharedFile::open(path).map_err(|error| Violation::Segment(error.to_string()))?;
+        let file = Held::Opened(file);
         let malformed = |check: String| Violation::Segment(format!("{}: {check}", path.display()));
         let mut page = [0; HEADER_BYTES];
         read_exactly(&file, &mut page, 0)?;
@@ -147,7 +168,7 @@ impl FileBacking {
         Ok((Self::new(file, client, server), own, peer))
     }
 
-    fn new(file: NamedFile, own: Place, peer: Place) -> Self {
+    fn new(file: Held, own: Place, peer: Place) -> Self {
         Self { file, own_at: own.offset, peer_at: peer.offset, returns: Mutex::default() }
     }
 
@@ -291,7 +312,7 @@ fn read_head(page: &[u8; HEADER_BYTES]) -> Result<(Place, Place), String> {
     Ok((place(16), place(32)))
 }
 
-fn read_exactly(file: &NamedFile, bytes: &mut [u8], at: u64) -> io::Result<()> {
+fn read_exactly(file: &SharedFile, bytes: &mut [u8], at: u64) -> io::Result<()> {
     let mut room = vec![MaybeUninit::uninit(); bytes.len()];
     let read = file.read_at(&mut room, at)?;
     if read.len() < bytes.len() {

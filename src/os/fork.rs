@@ -35,7 +35,7 @@ impl ForkMark {
 
     /// A mark that this process did not take.
     #[cfg(test)]
-    pub(super) fn of_another_process() -> Self {
+    pub(crate) fn of_another_process() -> Self {
         let mark = Self::get();
         Self { taken: mark.taken + 1, ..mark }
     }

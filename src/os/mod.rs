@@ -15,6 +15,7 @@ mod mapping;
 mod memfd;
 mod named;
 mod poller;
+mod shared_file;
 mod socket;
 mod store;
 
@@ -30,7 +31,8 @@ pub(crate) use mapping::Mapping;
 pub(crate) use memfd::{admit_sealed, create_sealed};
 pub(crate) use named::{LONGEST_FILE, NamedFile};
 pub(crate) use poller::{Event, Interest, Poller};
-pub(crate) use socket::{RecvError, Socket};
+pub(crate) use shared_file::SharedFile;
+pub(crate) use socket::{Ready, RecvError, Socket};
 pub(crate) use store::FileStore;
 
 /// Tests that fork, against tests that watch a descriptor close: for a moment a forked child holds copies of

@@ -3,33 +3,28 @@
 //! Whoever makes such a file holds a lock on it (`flock`) for as long as it lives. The kernel drops the lock
 //! with the process, so a file of our name whose lock is free is one that a crash has left.
 //!
-//! The peer may write, truncate and lengthen the file at any time, and touching a page of a mapping behind
-//! the file's end raises SIGBUS. So it is never mapped here: `pread` and `pwrite` copy, and report what is
-//! not there.
+//! What is in it is read and written as that of a [`SharedFile`].
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{FlockOperation, OFlags};
-use rustix::io::retry_on_intr;
 
 use crate::os::credentials::effective_uid;
 use crate::os::fork::ForkMark;
+use crate::os::shared_file::SharedFile;
 use crate::os::socket::at;
 
-/// Most bytes that the kernel reads at once; a file of ours is not longer.
+/// Length of the longest file that is made here.
 pub(crate) const LONGEST_FILE: u64 = 1 << 30;
 
-/// A named file, removed on drop by whoever has made it.
+/// A named file, removed on drop.
 #[derive(Debug)]
 pub(crate) struct NamedFile {
-    file: File,
-    path: PathBuf,
-    len: u64,
+    file: SharedFile,
     removed: AtomicBool,
     process: ForkMark,
 }
@@ -45,72 +40,27 @@ impl NamedFile {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true).mode(0o600);
         let file = options.open(path).map_err(failed)?;
-        let named =
-            Self { file, path: path.into(), len, removed: AtomicBool::new(false), process: ForkMark::get() };
+        let file = SharedFile::new(file, path, len);
+        let named = Self { file, removed: AtomicBool::new(false), process: ForkMark::get() };
         // A sweeper that looks at this very moment may hold the lock, and then removes the file.
-        let locked = rustix::fs::flock(&named.file, FlockOperation::NonBlockingLockExclusive);
+        let locked = rustix::fs::flock(named.file.file(), FlockOperation::NonBlockingLockExclusive);
         locked.map_err(|errno| failed(errno.into()))?;
         // Whatever the umask says.
-        named.file.set_permissions(Permissions::from_mode(0o600)).map_err(failed)?;
-        named.file.set_len(len).map_err(failed)?;
+        named.file.file().set_permissions(Permissions::from_mode(0o600)).map_err(failed)?;
+        named.file.file().set_len(len).map_err(failed)?;
         if !named.is_at_its_path() {
             return Err(failed(io::Error::new(io::ErrorKind::Interrupted, "somebody removed the new file")));
         }
         Ok(named)
     }
 
-    /// Opens a file that a peer of our own user has made and named. It is the peer's to remove.
-    ///
-    /// # Errors
-    /// What the kernel says, or what is wrong with the file, with the path.
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let failed = |error| at(path, "open", error);
-        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).custom_flags(flags.bits() as i32);
-        let file = options.open(path).map_err(failed)?;
-        let found = file.metadata().map_err(failed)?;
-        let refuse = |why: &str| Err(failed(io::Error::new(io::ErrorKind::PermissionDenied, why)));
-        if !found.is_file() {
-            return refuse("it is not a regular file");
-        }
-        if found.uid() != effective_uid() || found.mode() & 0o077 != 0 {
-            return refuse("it is open to other users");
-        }
-        let (len, removed) = (found.len(), AtomicBool::new(true));
-        Ok(Self { file, path: path.into(), len, removed, process: ForkMark::get() })
+    /// The file as both sides read and write it.
+    pub(crate) fn shared(&self) -> &SharedFile {
+        &self.file
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Length in bytes, as it was made or found. The peer may have changed it since.
-    pub(crate) fn len(&self) -> u64 {
-        self.len
-    }
-
-    /// Reads from `start` on into `buffer`. Returns what there was: less than was asked for where the file
-    /// has been truncated.
-    pub(crate) fn read_at<'b>(
-        &self,
-        buffer: &'b mut [MaybeUninit<u8>],
-        start: u64,
-    ) -> io::Result<&'b mut [u8]> {
-        // A read of a regular file is not interrupted, and stops early only at the file's end.
-        let (read, _) = rustix::io::pread(&self.file, buffer, start)?;
-        Ok(read)
-    }
-
-    /// Writes all of `bytes` from `start` on.
-    pub(crate) fn write_at(&self, mut bytes: &[u8], mut start: u64) -> io::Result<()> {
-        while !bytes.is_empty() {
-            match retry_on_intr(|| rustix::io::pwrite(&self.file, bytes, start))? {
-                0 => return Err(io::ErrorKind::WriteZero.into()),
-                written => (bytes, start) = (&bytes[written..], start + written as u64),
-            }
-        }
-        Ok(())
+        self.file.path()
     }
 
     /// Removes the name, once. What has the file open keeps it.
@@ -120,12 +70,12 @@ impl NamedFile {
         let ours = self.process.is_same_process() && !self.removed.swap(true, Ordering::Relaxed);
         if ours && self.is_at_its_path() {
             // Nobody is left to tell: the next server sweeps it away.
-            let _ = fs::remove_file(&self.path);
+            let _ = fs::remove_file(self.path());
         }
     }
 
     fn is_at_its_path(&self) -> bool {
-        is_at(&self.path, &self.file)
+        is_at(self.path(), self.file.file())
     }
 }
 
@@ -201,18 +151,12 @@ fn sweep_one(path: &Path) -> io::Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::FileExt;
-
     use super::*;
 
     fn place() -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         (dir, path)
-    }
-
-    fn read(file: &NamedFile, len: usize, start: u64) -> Vec<u8> {
-        file.read_at(&mut vec![MaybeUninit::uninit(); len], start).unwrap().to_vec()
     }
 
     #[test]
@@ -234,42 +178,6 @@ mod tests {
         std::os::unix::fs::symlink(dir.path().join("target"), &link).unwrap();
         assert_eq!(NamedFile::create(&link, 10).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
-    }
-
-    #[test]
-    fn what_is_written_is_read_and_a_truncated_file_is_short() {
-        let (_dir, path) = place();
-        let file = NamedFile::create(&path, 8192).unwrap();
-        file.write_at(b"hello", 4094).unwrap();
-        assert_eq!(read(&file, 7, 4093), b"\0hello\0");
-        let theirs = OpenOptions::new().write(true).open(&path).unwrap();
-        theirs.write_all_at(b"H", 4095).unwrap();
-        theirs.set_len(4096).unwrap();
-        assert_eq!(read(&file, 7, 4093), b"\0hH");
-        assert_eq!(read(&file, 7, 5000), b"");
-    }
-
-    #[test]
-    fn a_peers_file_is_opened_if_it_is_its_users_alone() {
-        let (dir, path) = place();
-        let file = NamedFile::create(&path, 5000).unwrap();
-        let theirs = NamedFile::open(&path).unwrap();
-        assert_eq!(theirs.len(), 5000);
-        theirs.write_at(b"abc", 10).unwrap();
-        assert_eq!(read(&file, 3, 10), b"abc");
-        drop(theirs);
-        assert!(path.exists(), "it is its maker's to remove");
-
-        let refused = |path: &Path| NamedFile::open(path).unwrap_err().to_string();
-        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
-        assert!(refused(&path).contains("other users"), "{}", refused(&path));
-        let link = dir.path().join("link");
-        std::os::unix::fs::symlink(&path, &link).unwrap();
-        assert!(refused(&link).contains("link"), "{}", refused(&link));
-        let fifo = dir.path().join("fifo");
-        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
-        assert!(refused(&fifo).contains("regular"), "{}", refused(&fifo));
-        assert!(refused(dir.path()).contains("directory"), "{}", refused(dir.path()));
     }
 
     #[test]

@@ -6,7 +6,9 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
@@ -45,6 +47,18 @@ pub(crate) enum RecvError {
     #[error("receive: {0}")]
     Io(io::Error),
 }
+
+/// What a socket can become ready for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ready {
+    /// There is something to receive, the end of the stream included.
+    ToReceive,
+    /// There is room to send, or nobody to send to.
+    ToSend,
+}
+
+/// Longest single sleep, which every kernel's clock can count.
+const LONGEST_SLEEP: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A connected Unix stream socket: non-blocking, closed on exec.
 #[derive(Debug)]
@@ -130,6 +144,22 @@ impl Socket {
         Ok(message.bytes)
     }
 
+    /// Sleeps until it is ready, or `timeout` has passed (`None`: for ever). May return without any reason.
+    pub(crate) fn wait(&self, ready: Ready, timeout: Option<Duration>) -> io::Result<()> {
+        let flags = match ready {
+            Ready::ToReceive => PollFlags::IN,
+            Ready::ToSend => PollFlags::OUT,
+        };
+        let timeout = timeout.map(|timeout| {
+            let timeout = timeout.min(LONGEST_SLEEP);
+            Timespec { tv_sec: timeout.as_secs() as _, tv_nsec: timeout.subsec_nanos() as _ }
+        });
+        match poll(&mut [PollFd::new(&self.0, flags)], timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
     /// Who the peer is: the process that connected, or that called listen, as it was at that moment.
     pub(crate) fn credentials(&self) -> io::Result<Credentials> {
         credentials::of_peer(self.0.as_fd())
@@ -182,6 +212,7 @@ mod tests {
     use std::fs::File;
     use std::io::{Read, Seek, Write};
     use std::os::unix::net::UnixListener;
+    use std::time::Instant;
 
     use rustix::io::FdFlags;
     use rustix::net::sockopt;
@@ -294,6 +325,25 @@ mod tests {
             came += count;
         }
         assert_eq!((came, sent > 0), (sent, true));
+    }
+
+    #[test]
+    fn it_is_waited_for_until_it_is_ready_or_the_time_is_over() {
+        let (a, b) = Socket::pair().unwrap();
+        let short = Duration::from_millis(20);
+        let waited = |ready, timeout| {
+            let begun = Instant::now();
+            a.wait(ready, timeout).unwrap();
+            begun.elapsed()
+        };
+        assert!(waited(Ready::ToReceive, Some(short)) >= short);
+        assert!(waited(Ready::ToSend, Some(Duration::MAX)) < short);
+        b.send(b"x", &[]).unwrap();
+        assert!(waited(Ready::ToReceive, None) < short);
+        while a.send(&[0; 4096], &[]).is_ok() {}
+        assert!(waited(Ready::ToSend, Some(short)) >= short);
+        drop(b);
+        assert!(waited(Ready::ToSend, None) < short, "nobody is left to make room");
     }
 
     #[test]

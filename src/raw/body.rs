@@ -5,8 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::connection::{Head, Link, Prepared, SendFailure, prepare_bytes};
-use crate::raw::loan::{Loan, Parts};
+use crate::raw::loan::{Loan, Parts, another_connection};
 use crate::ring::INLINE_BYTES;
+use crate::rpc::Status;
 
 /// The bytes of a raw request or reply: a loan, which travels as it is, or bytes that are copied into a slot.
 ///
@@ -65,6 +66,23 @@ impl RawBody<'_> {
             Self::Slice(bytes) => bytes.to_vec(),
             Self::Bytes(bytes) => bytes.into(),
             Self::Loan(loan) => loan.to_vec(),
+        }
+    }
+
+    /// The bytes where they lie.
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Slice(bytes) => bytes,
+            Self::Bytes(bytes) => bytes,
+            Self::Loan(loan) => loan,
+        }
+    }
+
+    /// Fails for a loan of a connection's memory: it travels on that connection alone.
+    pub(crate) fn check_private(&self) -> Result<(), Status> {
+        match self {
+            Self::Loan(loan) if !loan.is_private() => Err(another_connection()),
+            _ => Ok(()),
         }
     }
 

@@ -39,13 +39,16 @@ impl Loan {
         self.len = self.len.min(len);
     }
 
+    /// Whether it is ordinary memory, of no connection.
+    pub(super) fn is_private(&self) -> bool {
+        matches!(self.memory, Memory::Private(_))
+    }
+
     /// The slot, or the bytes that have none; fails for a loan of another connection.
     pub(super) fn into_parts(self, link: &Link) -> Result<Parts, Status> {
         match self.memory {
             Memory::Slot(slot) if slot.is_of(link) => Ok(Parts::Slot(slot, self.len)),
-            Memory::Slot(_) => Err(Status::invalid_argument(
-                "the loan was taken on another connection; take it where it is to be sent",
-            )),
+            Memory::Slot(_) => Err(another_connection()),
             Memory::Private(bytes) => {
                 let mut bytes = bytes.into_vec();
                 bytes.truncate(self.len);
@@ -53,6 +56,12 @@ impl Loan {
             }
         }
     }
+}
+
+/// Why a loan cannot be sent.
+#[cold]
+pub(super) fn another_connection() -> Status {
+    Status::invalid_argument("the loan was taken on another connection; take it where it is to be sent")
 }
 
 /// What a loan is made of.

@@ -5,13 +5,11 @@
 //! when the last `Bytes` that shares them is dropped, wherever that happens. The pool belongs to the
 //! process and keeps at most 70 MiB; larger buffers, or those returned to a full queue, are freed.
 
+use std::convert::Infallible;
 use std::mem::MaybeUninit;
 use std::sync::LazyLock;
 
 use crossbeam_queue::ArrayQueue;
-use prost::Message;
-
-use crate::rpc::status::Status;
 
 /// Size of a class in bytes, and how many free buffers of it are kept.
 ///
@@ -88,23 +86,28 @@ impl PooledBuf {
         Ok(())
     }
 
-    /// A message, encoded.
+    /// The room behind the bytes that it has.
+    pub(crate) fn spare(&mut self) -> &mut [MaybeUninit<u8>] {
+        &mut self.block[self.len..]
+    }
+
+    /// Makes it longer by a copy of `bytes`.
     ///
-    /// # Errors
-    /// `Internal` if it encodes to more or fewer than `len` bytes.
-    pub(crate) fn encoded<M: Message>(message: &M, len: usize) -> Result<Self, Status> {
-        let mut block = take_block(len);
-        let mut rest = &mut block[..len];
-        match message.encode(&mut rest) {
-            // All of them are initialised.
-            Ok(()) if rest.is_empty() => Ok(Self { block, len }),
-            _ => Err(Status::wrong_length()),
-        }
+    /// # Panics
+    /// If there is no room for them.
+    pub(crate) fn extend_from_slice(&mut self, bytes: &[u8]) {
+        let copied = self.extend_with(bytes.len(), |room| Ok(room.write_copy_of_slice(bytes)));
+        copied.unwrap_or_else(|never: Infallible| match never {});
+    }
+
+    /// Forgets what it has.
+    pub(crate) fn clear(&mut self) {
+        self.len = 0;
     }
 
     pub(crate) fn as_slice(&self) -> &[u8] {
         // SAFETY: the first `len` bytes were initialised by `extend_by`, whose contract demands it, or by the
-        // safe code of the two others.
+        // safe code of `extend_with`.
         unsafe { std::slice::from_raw_parts(self.block.as_ptr().cast(), self.len) }
     }
 }
@@ -152,6 +155,18 @@ mod tests {
             assert_eq!(buf.as_slice().len(), len);
             assert!(buf.as_slice().iter().all(|&b| b == 7));
         }
+    }
+
+    #[test]
+    fn it_takes_slices_and_begins_anew() {
+        let mut buffer = PooledBuf::with_room_for(10);
+        buffer.extend_from_slice(b"hello ");
+        buffer.extend_from_slice(b"you");
+        assert_eq!(buffer.as_slice(), b"hello you");
+        let room = buffer.spare().len();
+        buffer.clear();
+        assert_eq!(buffer.spare().len(), room + 9);
+        assert!(buffer.as_slice().is_empty());
     }
 
     #[test]

@@ -85,6 +85,11 @@ impl Code {
         if (number as usize) < Self::ALL.len() { Self::ALL[number as usize] } else { Self::Unknown }
     }
 
+    /// The code that [`Display`](fmt::Display) shows as `name`.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.name() == name)
+    }
+
     /// gRPC's number of the code, 0 to 16.
     pub const fn as_u32(self) -> u32 {
         self as u32

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use prost::Message;
 
 use crate::connection::{SendFailure, Slot};
-use crate::os::Credentials;
+use crate::os::{Credentials, SharedFile};
 use crate::raw::{Loan, RawBody};
-use crate::rpc::{PooledBuf, Status};
+use crate::rpc::{Letter, Status, write_bytes, write_message};
 use crate::server::peer::{Answer, Peer};
 
 /// A client whose messages lie in a file, and whose calls and replies are named on the socket.
@@ -27,8 +27,11 @@ pub(super) trait SocketPeer: Send + Sync {
     /// `ResourceExhausted` naming the limit.
     fn check_reply(&self, len: u64) -> Result<(), Status>;
 
-    /// Answers a call, once.
-    fn answer(&self, call_id: u32, reply: Result<&[u8], &Status>);
+    /// Answers a call, once, with `len` bytes that `write` puts into the file; or with why it cannot.
+    fn answer(&self, call_id: u32, len: u64, write: &dyn Fn(&SharedFile) -> Result<(), Status>);
+
+    /// Answers a call with a failure, once.
+    fn fail(&self, call_id: u32, status: &Status);
 }
 
 /// A client as the handlers of its calls see it.
@@ -99,9 +102,9 @@ impl Caller<'_> {
         match self {
             Self::Ring(peer) => peer.reply_raw(answer, body),
             Self::Socket(peer) => {
-                let bytes = body.into_vec();
-                let fits = peer.check_reply(bytes.len() as u64);
-                peer.answer(answer.call_id, fits.as_ref().map(|()| &bytes[..]));
+                let bytes = body.as_slice();
+                let write = |file: &SharedFile| write_bytes(file, bytes, Letter::Reply);
+                peer.answer(answer.call_id, bytes.len() as u64, &write);
             }
         }
     }
@@ -111,7 +114,7 @@ impl Caller<'_> {
     pub(super) fn fail(self, answer: Answer, status: &Status) {
         match self {
             Self::Ring(peer) => peer.fail(answer, status),
-            Self::Socket(peer) => peer.answer(answer.call_id, Err(status)),
+            Self::Socket(peer) => peer.fail(answer.call_id, status),
         }
     }
 
@@ -135,8 +138,7 @@ impl Caller<'_> {
 #[inline(never)]
 fn reply_on_socket<M: Message>(peer: &dyn SocketPeer, call_id: u32, message: &M) {
     let len = message.encoded_len();
-    let encoded = peer.check_reply(len as u64).and_then(|()| PooledBuf::encoded(message, len));
-    peer.answer(call_id, encoded.as_ref().map(PooledBuf::as_slice));
+    peer.answer(call_id, len as u64, &|file| write_message(file, message, len, Letter::Reply));
 }
 
 #[cold]

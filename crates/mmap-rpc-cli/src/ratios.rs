@@ -28,6 +28,7 @@ pub fn ratios(rows: &[Row]) -> Vec<Ratio> {
     ratios.extend(found.over_ring("typed", 4 << 10, 1.5));
     ratios.extend(found.over_ring("typed", 64 << 10, 1.5));
     ratios.extend(found.large());
+    ratios.extend(found.classic());
     ratios.extend(found.flood());
     ratios.extend(found.over_futex(Mode::Wake, "wake", 1.15));
     ratios.extend(found.over_futex(Mode::OneCore, "one core", 1.4));
@@ -102,6 +103,11 @@ impl<'a> Rows<'a> {
         let borrowed = self.over(["borrowed", "work"], Mode::Latency, SIZE);
         let borrowed = borrowed.map(|value| at_most("borrowed 4 MiB / work", value, 1.25));
         typed().into_iter().chain(borrowed).collect()
+    }
+
+    fn classic(&self) -> Option<Ratio> {
+        let value = self.over(["unix-socket", "classic"], Mode::Latency, 4 << 20)?;
+        Some(at_least("unix-socket 4 MiB / classic", value, 2.0))
     }
 
     fn flood(&self) -> Vec<Ratio> {
@@ -204,12 +210,18 @@ mod tests {
     fn a_ratio_is_that_of_the_medians() {
         use Mode::{Latency, OneCore, Wake};
         type Cells = &'static [(&'static str, Mode, usize, u64)];
-        let cases: [(Cells, &str, &str, bool); 8] = [
+        let cases: [(Cells, &str, &str, bool); 9] = [
             (&[("typed", Latency, 64, 500), ("bare-ring", Latency, 64, 250)], "typed 64 B", "2.00", true),
             (&[("raw", Latency, 64, 500), ("bare-ring", Latency, 64, 250)], "raw 64 B", "2.00", false),
             (&[("typed", Latency, 4096, 3), ("bare-ring", Latency, 4096, 2)], "4 KiB", "1.50", true),
             (&[("typed", Wake, 64, 230), ("bare-futex", Wake, 64, 100)], "wake", "2.30", false),
             (&[("typed", OneCore, 64, 7), ("bare-futex", OneCore, 64, 5)], "one core", "1.40", true),
+            (
+                &[("unix-socket", Latency, 4 << 20, 7), ("classic", Latency, 4 << 20, 4)],
+                "classic",
+                "1.75",
+                false,
+            ),
             (&[("borrowed", Latency, 4 << 20, 5), ("work", Latency, 4 << 20, 4)], "borrowed", "1.25", true),
             (&[("headline", Latency, TEXT, 15), ("copies", Latency, TEXT, 10)], "headline", "1.50", false),
             (&[("untouched", Latency, 9, 3), ("untouched", Latency, 1, 2)], "9 B / 1 B", "1.50", true),

@@ -6,6 +6,7 @@
 pub mod bare_futex;
 pub mod bare_ring;
 pub mod buffers;
+pub mod classic;
 pub mod headline;
 pub mod in_process;
 pub mod ping_pong;
@@ -41,6 +42,7 @@ pub const ALL: Catalog = &[
     &raw::Untouched,
     &headline::Copies,
     &headline::Headline,
+    &classic::Classic,
     &unix_socket::UnixSocket,
 ];
 

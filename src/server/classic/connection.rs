@@ -1,14 +1,13 @@
 //! The reactor's half of a classic connection: from frames to handlers.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::connection::{Arrived, Outside};
-use crate::os::{Credentials, Doorbell, Event, NamedFile, RecvError, Socket};
+use crate::os::{Credentials, Doorbell, Event, RecvError, Socket};
 use crate::ring::Inline;
-use crate::rpc::{PooledBuf, Private, Status};
+use crate::rpc::{Letter, Private, Status, read_message};
 use crate::server::caller::{Caller, SocketPeer};
 use crate::server::classic::peer::{ClassicPeer, Open, handler_error};
 use crate::server::exchange::Incoming;
@@ -169,6 +168,7 @@ impl ClassicConnection {
     ) -> Result<(u32, Option<Private>), String> {
         let open = self.peer.open().filter(|open| open.id == id);
         let Some(Open { file, .. }) = open else { return Err(format!("connection not found: {id}")) };
+        let file = file.shared();
         let number = shared.router.number(method).ok_or_else(|| format!("method not found: {method}"))?;
         let limit = shared.config.limits.max_message_size;
         if size > file.len() {
@@ -185,7 +185,7 @@ impl ClassicConnection {
         if shared.is_draining() {
             return Err(handler_error(&Status::unavailable("the server is shutting down")));
         }
-        read(&file, size as usize).map(|payload| (number, payload))
+        read_message(file, size as usize, Letter::Request).map(|payload| (number, payload))
     }
 
     fn call(&self, method: String, number: u32, payload: Option<Private>, shared: &Shared) {
@@ -200,19 +200,5 @@ impl Drop for ClassicConnection {
     fn drop(&mut self) {
         // A handler may keep the peer for longer.
         self.peer.close();
-    }
-}
-
-/// A copy of the file's first `size` bytes; `None` of none.
-fn read(file: &NamedFile, size: usize) -> Result<Option<Private>, String> {
-    if size == 0 {
-        return Ok(None);
-    }
-    let name = file.path().file_name().map(Path::new).unwrap_or(Path::new("")).display();
-    let mut copy = PooledBuf::with_room_for(size);
-    copy.extend_with(size, |room| file.read_at(room, 0)).map_err(|error| format!("read {name}: {error}"))?;
-    match copy.as_slice().len() {
-        all if all == size => Ok(Some(Private::pooled(copy))),
-        some => Err(format!("{name} ends after {some} bytes of a request of {size}: it was truncated")),
     }
 }

@@ -5,7 +5,7 @@ use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::os::{Credentials, Doorbell, NamedFile, Socket};
+use crate::os::{Credentials, Doorbell, NamedFile, SharedFile, Socket};
 use crate::rpc::Status;
 use crate::server::caller::SocketPeer;
 use crate::wire::{ClassicConnected, ClassicReply, encode_farewell};
@@ -145,6 +145,18 @@ impl ClassicPeer {
         state.unsent.extend_from_slice(&frame[sent..]);
     }
 
+    /// Answers the call that is served, if its client is still there, and wakes the reactor.
+    fn end(&self, outcome: Result<u64, String>) {
+        let mut state = self.lock();
+        if let (Some(method), Some(id)) = (state.call.take(), state.open.as_ref().map(|open| open.id.clone()))
+        {
+            self.reply(&mut state, id, method, outcome);
+        }
+        if mem::take(&mut state.awaited) {
+            self.bell.ring();
+        }
+    }
+
     /// Ends everything. What a handler answers from here on is dropped.
     pub(super) fn close(&self) {
         self.over.store(true, Ordering::Relaxed);
@@ -174,35 +186,26 @@ impl SocketPeer for ClassicPeer {
 
     fn check_reply(&self, len: u64) -> Result<(), Status> {
         match self.open() {
-            Some(open) if len > open.file.len() => Err(Status::resource_exhausted(format!(
+            Some(open) if len > open.file.shared().len() => Err(Status::resource_exhausted(format!(
                 "a reply of {len} bytes does not fit into the file of {} bytes; raise classic_file_size on \
                  the server",
-                open.file.len()
+                open.file.shared().len()
             ))),
             _ => Ok(()),
         }
     }
 
-    fn answer(&self, _: u32, reply: Result<&[u8], &Status>) {
-        let Some(Open { id, file }) = self.open() else { return drop(self.lock().call.take()) };
-        // Outside of the lock: it may be megabytes, and there is no other call.
-        let outcome = match reply {
-            Ok(bytes) => match file.write_at(bytes, 0) {
-                Ok(()) => Ok(bytes.len() as u64),
-                Err(error) => Err(handler_error(&Status::resource_exhausted(format!(
-                    "the reply cannot be written to {:?}: {error}",
-                    file.path()
-                )))),
-            },
-            Err(status) => Err(handler_error(status)),
-        };
-        let mut state = self.lock();
-        if let Some(method) = state.call.take() {
-            self.reply(&mut state, id, method, outcome);
+    fn answer(&self, call_id: u32, len: u64, write: &dyn Fn(&SharedFile) -> Result<(), Status>) {
+        let Some(Open { file, .. }) = self.open() else { return self.end(Ok(0)) };
+        // Outside of the lock: it may be megabytes, it may panic, and there is no other call.
+        match self.check_reply(len).and_then(|()| write(file.shared())) {
+            Ok(()) => self.end(Ok(len)),
+            Err(status) => self.fail(call_id, &status),
         }
-        if mem::take(&mut state.awaited) {
-            self.bell.ring();
-        }
+    }
+
+    fn fail(&self, _: u32, status: &Status) {
+        self.end(Err(handler_error(status)));
     }
 }
 

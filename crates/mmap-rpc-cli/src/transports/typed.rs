@@ -43,7 +43,7 @@ impl Transport for Typed {
 }
 
 /// Message and region limits that differ from the library's own only where a message would not fit.
-fn limits(max_size: usize) -> (u64, u64) {
+pub(super) fn limits(max_size: usize) -> (u64, u64) {
     let message = (max_size as u64 + 1024).max(64 << 20);
     (message, (3 * message).max(256 << 20))
 }
@@ -70,7 +70,8 @@ pub(super) fn channel_with(place: &Place, builder: ChannelBuilder) -> anyhow::Re
     builder.connect(socket(&place.directory)).context("cannot connect")
 }
 
-struct EchoService;
+/// Echoes typed messages.
+pub(super) struct EchoService;
 
 thread_local! {
     /// Where the receiving thread, which also runs the handlers, fills its replies.
@@ -100,14 +101,15 @@ impl Service for EchoService {
     }
 }
 
-struct Client {
+/// A channel, and what is sent on it.
+pub(super) struct Client {
     channel: Channel,
     method: Method,
     request: Buffer,
 }
 
 impl Client {
-    fn new(channel: Channel) -> Self {
+    pub(super) fn new(channel: Channel) -> Self {
         Self { method: channel.method(METHOD), channel, request: Buffer::default() }
     }
 }

@@ -1,0 +1,62 @@
+//! What carries the calls of a channel: one connection of the ring lane, or a pool of classic ones.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use prost::Message;
+
+use crate::client::classic::{Lease, Pool};
+use crate::client::core::Core;
+use crate::client::method::Method;
+use crate::connection::{Arrived, Outside};
+use crate::raw::RawBody;
+use crate::ring::Inline;
+use crate::rpc::{Letter, Status, write_bytes, write_message};
+
+/// A channel's connection, or connections.
+#[derive(Clone)]
+pub(super) enum Route {
+    Ring(Arc<Core>),
+    Classic(Arc<Pool>),
+}
+
+// Apart and cold: the lane that makes system calls must not spread through the code of the one that makes
+// none.
+
+/// Sends a message over a classic connection.
+#[cold]
+#[inline(never)]
+pub(super) fn start_classic<'a, M: Message>(
+    pool: &'a Pool,
+    method: Method,
+    deadline: Option<Instant>,
+    message: &M,
+) -> Result<Lease<'a>, Status> {
+    let len = message.encoded_len();
+    pool.start(method, deadline, len, &|file| write_message(file, message, len, Letter::Request))
+}
+
+/// Sends bytes over a classic connection.
+#[cold]
+#[inline(never)]
+pub(super) fn start_classic_raw<'a>(
+    pool: &'a Pool,
+    method: Method,
+    deadline: Option<Instant>,
+    body: &RawBody<'_>,
+) -> Result<Lease<'a>, Status> {
+    body.check_private()?;
+    let bytes = body.as_slice();
+    pool.start(method, deadline, bytes.len(), &|file| write_bytes(file, bytes, Letter::Request))
+}
+
+/// Waits for the reply to a call over a classic connection, and reads it.
+#[cold]
+#[inline(never)]
+pub(super) fn wait_classic<R>(
+    lease: Lease<'_>,
+    read: impl Fn(Arrived<'_>) -> Result<R, Status>,
+) -> Result<R, Status> {
+    let mut message = lease.reply()?.map(Outside::Private);
+    read(Arrived { inline: Inline::EMPTY, outside: &mut message })
+}

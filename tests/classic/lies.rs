@@ -1,0 +1,127 @@
+//! Messages that encode to another length than they say, or panic on the way, on either side of a classic
+//! connection: the call fails, and the connection goes on.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use mmap_rpc::__private::prost::bytes::{Buf, BufMut};
+use mmap_rpc::__private::prost::encoding::{DecodeContext, WireType};
+use mmap_rpc::__private::prost::{DecodeError, Message};
+use mmap_rpc::server::{Exchange, Handled, Handlers, Service};
+use mmap_rpc::{Channel, Code, Request, Response, Server};
+use testkit::proto::{Blob, EchoClient};
+use testkit::{PATIENCE, noise};
+
+use crate::Site;
+
+/// Lengths of messages that are gathered, and that are written in pieces.
+const LENGTHS: [usize; 3] = [50, 100_000, 3 << 20];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Lie {
+    #[default]
+    Short,
+    Long,
+    Panic,
+}
+
+const LIES: [Lie; 3] = [Lie::Short, Lie::Long, Lie::Panic];
+
+#[derive(Debug, Default)]
+struct Liar {
+    said: usize,
+    lie: Lie,
+}
+
+impl Message for Liar {
+    fn encode_raw(&self, out: &mut impl BufMut) {
+        out.put_slice(&vec![7; self.said / 2]);
+        match self.lie {
+            Lie::Short => {}
+            Lie::Long => out.put_slice(&vec![7; self.said]),
+            Lie::Panic => panic!("half way"),
+        }
+    }
+
+    fn merge_field(
+        &mut self,
+        _: u32,
+        _: WireType,
+        _: &mut impl Buf,
+        _: DecodeContext,
+    ) -> Result<(), DecodeError> {
+        Ok(())
+    }
+
+    fn encoded_len(&self) -> usize {
+        self.said
+    }
+
+    fn clear(&mut self) {}
+}
+
+/// Answers each request with a lie: its bytes choose the length and the kind.
+struct Liars;
+
+impl Service for Liars {
+    fn name(&self) -> &'static str {
+        "lies.Liars"
+    }
+
+    fn methods(&self) -> &'static [&'static str] {
+        &["/lies.Liars/Lie"]
+    }
+
+    fn call(&self, _: usize, exchange: Exchange<'_>) -> Handled {
+        exchange.unary(|request: Request<Blob>| {
+            let data = &request.get_ref().data;
+            Ok(Response::new(Liar { said: LENGTHS[usize::from(data[0])], lie: LIES[usize::from(data[1])] }))
+        })
+    }
+}
+
+#[track_caller]
+fn assert_well(channel: &Channel) {
+    let data = noise(100_000, 1);
+    let client = EchoClient::new(channel.clone());
+    assert!(
+        client.echo(Blob { data: data.clone() }).timeout(PATIENCE).wait().unwrap().get_ref().data == data
+    );
+}
+
+#[test]
+fn a_reply_that_lies_is_internal() {
+    for handlers in [Handlers::Inline, Handlers::Pool(1)] {
+        let site = Site::with(Server::builder().service(Liars).handlers(handlers));
+        let channel = Channel::connect_classic(site.server.path()).unwrap();
+        let method = channel.method("/lies.Liars/Lie");
+        for length in 0..LENGTHS.len() as u8 {
+            for lie in 0..LIES.len() as u8 {
+                let request = Blob { data: vec![length, lie].into() };
+                let call = channel.unary::<Blob, Blob>(&method, request.into());
+                let status = call.timeout(PATIENCE).wait().unwrap_err();
+                assert_eq!(status.code(), Code::Internal, "{status}");
+                assert_well(&channel);
+            }
+        }
+        assert_eq!(site.count(), 1, "one connection survived all of that");
+    }
+}
+
+#[test]
+fn a_request_that_lies_is_never_sent() {
+    let site = Site::new();
+    let channel = Channel::connect_classic(site.server.path()).unwrap();
+    let method = channel.method("/testkit.Echo/Echo");
+    for said in LENGTHS {
+        let ask = |lie| channel.unary::<Liar, Blob>(&method, Liar { said, lie }.into()).wait();
+        let status = ask(Lie::Short).unwrap_err();
+        assert!(status.code() == Code::Internal && status.message().contains("encoded_len"), "{status}");
+        for lie in [Lie::Long, Lie::Panic] {
+            // The panic is the caller's own.
+            assert!(catch_unwind(AssertUnwindSafe(|| ask(lie))).is_err());
+        }
+    }
+    assert_eq!(site.server.service.begun(), 0);
+    assert_well(&channel);
+    assert_eq!(site.count(), 1, "one connection survived all of that");
+}
