@@ -13,7 +13,7 @@ use crate::client::core::Core;
 use crate::client::method::Method;
 use crate::client::raw::RawCall;
 use crate::connection::{Config, MAX_IN_FLIGHT};
-use crate::os::Credentials;
+use crate::os::{Credentials, Socket};
 use crate::raw::{Loan, RawBody};
 use crate::rpc::{Request, Status};
 
@@ -151,6 +151,12 @@ impl ChannelBuilder {
     /// As [`Channel::connect`].
     pub fn connect(self, path: impl AsRef<Path>) -> Result<Channel, ConnectError> {
         let core = connect::connect(path.as_ref(), self.config)?;
+        Ok(Channel { core: Arc::new(core) })
+    }
+
+    /// Makes a channel of a socket that is connected; `name` stands for its path in errors.
+    pub(crate) fn over(self, socket: Socket, name: &Path) -> Result<Channel, ConnectError> {
+        let core = connect::over(socket, name, self.config)?;
         Ok(Channel { core: Arc::new(core) })
     }
 }

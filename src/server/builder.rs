@@ -4,19 +4,20 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::AtomicU64;
 use std::thread;
 use std::time::Duration;
 
+use prost::Message;
 use thiserror::Error;
 
 use crate::connection::{Config, MAX_IN_FLIGHT, check_methods};
 use crate::os::{Doorbell, LONGEST_FILE, Listener};
 use crate::raw::{Payload, RawBody};
-use crate::rpc::{Request, Status};
+use crate::rpc::{Request, Response, Status};
 use crate::server::classic::ClassicFiles;
 use crate::server::exchange::Replier;
+use crate::server::inboxes::{CloseOnDrop, Inboxes};
 use crate::server::pool::Dispatch;
 use crate::server::reactor::{Reactor, Shared};
 use crate::server::router::{Router, Service};
@@ -96,6 +97,20 @@ impl ServerBuilder {
     /// Adds all methods of a service; generated servers are services.
     pub fn service(mut self, service: impl Service) -> Self {
         self.router.add_service(service);
+        self
+    }
+
+    /// Adds a method under its full name, `/package.Service/Method`, without a trait to implement: for single
+    /// methods of a service, as a [mock](crate::testing) has them.
+    ///
+    /// Client and server agree on names, not on types: the messages must be those of the method's clients.
+    pub fn unary<Req, Resp, H>(mut self, name: impl Into<String>, handler: H) -> Self
+    where
+        Req: Message + Default,
+        Resp: Message,
+        H: Fn(Request<Req>) -> Result<Response<Resp>, Status> + Send + Sync + 'static,
+    {
+        self.router.add_unary(name.into(), Box::new(move |exchange| exchange.unary(&handler)));
         self
     }
 
@@ -200,14 +215,25 @@ impl ServerBuilder {
     /// # Errors
     /// [`BindError`] says what stands in the way and what to do.
     pub fn bind(self, path: impl AsRef<Path>) -> Result<Server, BindError> {
+        self.prepare(Some(path.as_ref()))
+    }
+
+    /// A server that listens nowhere: its clients come through [`Server::inboxes`].
+    pub(crate) fn unbound(self) -> Result<Server, BindError> {
+        self.prepare(None)
+    }
+
+    fn prepare(self, path: Option<&Path>) -> Result<Server, BindError> {
         self.router.check().map_err(BindError::Methods)?;
         check_methods(self.router.names()).map_err(BindError::Methods)?;
         let prepare = |directory: &PathBuf| ClassicFiles::prepare(directory, self.classic_file_size);
         let classic = self.classic.as_ref().map(prepare).transpose().map_err(BindError::Classic)?;
-        let listener = Listener::bind(path.as_ref()).map_err(BindError::Listen)?;
+        let listener = path.map(Listener::bind).transpose().map_err(BindError::Listen)?;
         let bells = (0..self.reactors).map(|_| Doorbell::new()).collect::<io::Result<_>>()?;
         let shutdown = Arc::new(Shutdown::new(bells));
-        Ok(Server { settings: self, path: path.as_ref().to_owned(), listener, classic, shutdown })
+        let inboxes = Arc::new(Inboxes::new(self.reactors, shutdown.clone()));
+        let path = path.unwrap_or(Path::new("")).to_owned();
+        Ok(Server { settings: self, path, listener, classic, shutdown, inboxes })
     }
 }
 
@@ -228,10 +254,12 @@ impl fmt::Debug for ServerBuilder {
 /// A server that listens. [`run`](Self::run) makes it serve.
 pub struct Server {
     settings: ServerBuilder,
+    /// Empty if it listens nowhere.
     path: PathBuf,
-    listener: Listener,
+    listener: Option<Listener>,
     classic: Option<ClassicFiles>,
     shutdown: Arc<Shutdown>,
+    inboxes: Arc<Inboxes>,
 }
 
 impl Server {
@@ -250,6 +278,11 @@ impl Server {
         ShutdownHandle(self.shutdown.clone())
     }
 
+    /// Where it takes further sockets from, besides the listener.
+    pub(crate) fn inboxes(&self) -> Arc<Inboxes> {
+        self.inboxes.clone()
+    }
+
     /// Serves on this thread, and on others if more than one reactor or a pool was asked for, until shutdown.
     ///
     /// # Errors
@@ -257,6 +290,8 @@ impl Server {
     pub fn run(self) -> io::Result<()> {
         let ServerBuilder { config, router, handlers, reactors, grace, .. } = self.settings;
         let router = Arc::new(router);
+        // Also if this thread panics: nobody shall wait for a server that has ended.
+        let _closing = CloseOnDrop(self.inboxes.clone());
         let (dispatch, workers) = Dispatch::start(router.clone(), handlers)?;
         let shared = Arc::new(Shared {
             config,
@@ -265,8 +300,7 @@ impl Server {
             classic: self.classic,
             shutdown: self.shutdown.clone(),
             grace,
-            inboxes: (0..reactors).map(|_| Mutex::default()).collect(),
-            accepted: AtomicUsize::new(0),
+            inboxes: self.inboxes,
             established: AtomicU64::new(0),
         });
         let others = (1..reactors).map(|number| {
@@ -275,7 +309,7 @@ impl Server {
             thread::Builder::new().name(name).spawn(move || reactor.run())
         });
         let others = others.collect::<io::Result<Vec<_>>>()?;
-        let first = Reactor::new(shared, 0, Some(self.listener))?.run();
+        let first = Reactor::new(shared, 0, self.listener)?.run();
         // Whatever ended the first one ends them all.
         ShutdownHandle(self.shutdown).shutdown();
         let others = others

@@ -19,6 +19,7 @@ mod classic;
 mod connection;
 mod exchange;
 mod handshake;
+mod inboxes;
 mod opening;
 mod peer;
 mod pool;
@@ -28,5 +29,6 @@ mod shutdown;
 
 pub use builder::{BindError, Handlers, Server, ServerBuilder};
 pub use exchange::{Exchange, Handled, Replier};
+pub(crate) use inboxes::Inboxes;
 pub use router::Service;
 pub use shutdown::ShutdownHandle;

@@ -16,16 +16,17 @@ mod newcomers;
 
 use std::io;
 use std::mem;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::connection::{CloseReason, Config};
-use crate::os::{Event, Interest, Listener, Poller, Socket};
+use crate::os::{Event, Interest, Listener, Poller};
 use crate::ring::{AdaptiveSpin, glance, spin_until};
 use crate::server::classic::{ClassicConnection, ClassicFiles};
 use crate::server::connection::{Connection, Turn};
 use crate::server::handshake::Handshake;
+use crate::server::inboxes::Inboxes;
 use crate::server::pool::Dispatch;
 use crate::server::router::Router;
 use crate::server::shutdown::Shutdown;
@@ -54,9 +55,7 @@ pub(super) struct Shared {
     pub(super) shutdown: Arc<Shutdown>,
     /// How long calls that run may take to finish once shutdown is requested.
     pub(super) grace: Duration,
-    /// Sockets on their way to each reactor.
-    pub(super) inboxes: Vec<Mutex<Vec<Socket>>>,
-    pub(super) accepted: AtomicUsize,
+    pub(super) inboxes: Arc<Inboxes>,
     pub(super) established: AtomicU64,
 }
 
@@ -88,7 +87,7 @@ pub(super) struct Reactor {
     number: usize,
     poller: Poller,
     events: Vec<Event>,
-    /// The first reactor's alone.
+    /// The first reactor's alone, and not even its own if clients come through the inboxes only.
     listener: Option<Listener>,
     /// When to listen again after a failed accept.
     resume_accepting: Option<Instant>,

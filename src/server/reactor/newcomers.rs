@@ -1,8 +1,5 @@
 //! How clients come: accepted by the first reactor, dealt out in turn, and through the handshake.
 
-use std::mem;
-use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::connection::CloseReason;
@@ -36,19 +33,15 @@ impl Reactor {
 
     /// Gives a socket to the next reactor in turn.
     fn assign(&mut self, socket: Socket) {
-        let reactors = self.shared.inboxes.len();
-        let number = self.shared.accepted.fetch_add(1, Ordering::Relaxed) % reactors;
+        let number = self.shared.inboxes.next();
         if number == self.number {
             return self.admit(socket);
         }
-        let inbox = &self.shared.inboxes[number];
-        inbox.lock().unwrap_or_else(PoisonError::into_inner).push(socket);
-        self.shared.shutdown.bell(number).ring();
+        self.shared.inboxes.put(number, socket);
     }
 
     pub(super) fn take_inbox(&mut self) {
-        let inbox = &self.shared.inboxes[self.number];
-        let sockets = mem::take(&mut *inbox.lock().unwrap_or_else(PoisonError::into_inner));
+        let sockets = self.shared.inboxes.take(self.number);
         sockets.into_iter().for_each(|socket| self.admit(socket));
     }
 
