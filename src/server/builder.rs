@@ -21,6 +21,7 @@ use crate::server::inboxes::{CloseOnDrop, Inboxes};
 use crate::server::pool::Dispatch;
 use crate::server::reactor::{Reactor, Shared};
 use crate::server::router::{Router, Service};
+use crate::server::seats::Seats;
 use crate::server::shutdown::{Shutdown, ShutdownHandle};
 
 /// Where handlers run.
@@ -79,7 +80,17 @@ pub struct ServerBuilder {
     grace: Duration,
     classic: Option<PathBuf>,
     classic_file_size: u64,
+    max_connections: usize,
+    max_handshakes: usize,
 }
+
+/// Each connection takes two mappings, four once both of its regions have grown, and Linux allows a process
+/// 65,530 of them unless told otherwise.
+const MAX_CONNECTIONS: usize = 16_384;
+
+/// Far more than introduce themselves at one time, and few enough that what they may send before they are
+/// done stays below 128 MiB.
+const MAX_HANDSHAKES: usize = 1024;
 
 impl ServerBuilder {
     fn new() -> Self {
@@ -91,6 +102,8 @@ impl ServerBuilder {
             grace: Duration::from_secs(5),
             classic: None,
             classic_file_size: 8 << 20,
+            max_connections: MAX_CONNECTIONS,
+            max_handshakes: MAX_HANDSHAKES,
         }
     }
 
@@ -156,6 +169,26 @@ impl ServerBuilder {
     /// Most calls of one connection that are served at one time, 1 to 65,536; 1,024 unless set.
     pub fn max_in_flight(mut self, calls: u32) -> Self {
         self.config.limits.max_in_flight = calls.clamp(1, MAX_IN_FLIGHT);
+        self
+    }
+
+    /// Most clients that are connected at one time, at least 1; 16,384 unless set. One more is refused, with
+    /// a text that names this option.
+    ///
+    /// Those of the [classic](Self::classic) protocol count too. The system may allow fewer: each connection
+    /// takes some descriptors and mappings, see `ulimit -n` and `sysctl vm.max_map_count`.
+    pub fn max_connections(mut self, clients: usize) -> Self {
+        self.max_connections = clients.max(1);
+        self
+    }
+
+    /// Most clients at one time that have connected and not introduced themselves yet, at least 1; 1,024
+    /// unless set. One more is refused, with a text that names this option.
+    ///
+    /// The others are served meanwhile, and each may take
+    /// [`handshake_timeout`](Self::handshake_timeout).
+    pub fn max_handshakes(mut self, clients: usize) -> Self {
+        self.max_handshakes = clients.max(1);
         self
     }
 
@@ -231,7 +264,8 @@ impl ServerBuilder {
         let listener = path.map(Listener::bind).transpose().map_err(BindError::Listen)?;
         let bells = (0..self.reactors).map(|_| Doorbell::new()).collect::<io::Result<_>>()?;
         let shutdown = Arc::new(Shutdown::new(bells));
-        let inboxes = Arc::new(Inboxes::new(self.reactors, shutdown.clone()));
+        let seats = Seats::of_handshakes(self.max_handshakes);
+        let inboxes = Arc::new(Inboxes::new(self.reactors, seats, shutdown.clone()));
         let path = path.unwrap_or(Path::new("")).to_owned();
         Ok(Server { settings: self, path, listener, classic, shutdown, inboxes })
     }
@@ -247,6 +281,8 @@ impl fmt::Debug for ServerBuilder {
             .field("grace", &self.grace)
             .field("classic", &self.classic)
             .field("classic_file_size", &self.classic_file_size)
+            .field("max_connections", &self.max_connections)
+            .field("max_handshakes", &self.max_handshakes)
             .finish()
     }
 }
@@ -288,7 +324,7 @@ impl Server {
     /// # Errors
     /// If threads cannot be started, or waiting for events fails.
     pub fn run(self) -> io::Result<()> {
-        let ServerBuilder { config, router, handlers, reactors, grace, .. } = self.settings;
+        let ServerBuilder { config, router, handlers, reactors, grace, max_connections, .. } = self.settings;
         let router = Arc::new(router);
         // Also if this thread panics: nobody shall wait for a server that has ended.
         let _closing = CloseOnDrop(self.inboxes.clone());
@@ -301,6 +337,7 @@ impl Server {
             shutdown: self.shutdown.clone(),
             grace,
             inboxes: self.inboxes,
+            seats: Seats::of_connections(max_connections),
             established: AtomicU64::new(0),
         });
         let others = (1..reactors).map(|number| {

@@ -25,6 +25,7 @@ mod peer;
 mod pool;
 mod reactor;
 mod router;
+mod seats;
 mod shutdown;
 
 pub use builder::{BindError, Handlers, Server, ServerBuilder};

@@ -29,6 +29,7 @@ use crate::server::handshake::Handshake;
 use crate::server::inboxes::Inboxes;
 use crate::server::pool::Dispatch;
 use crate::server::router::Router;
+use crate::server::seats::Seats;
 use crate::server::shutdown::Shutdown;
 
 const LISTENER: u64 = 0;
@@ -56,6 +57,7 @@ pub(super) struct Shared {
     /// How long calls that run may take to finish once shutdown is requested.
     pub(super) grace: Duration,
     pub(super) inboxes: Arc<Inboxes>,
+    pub(super) seats: Arc<Seats>,
     pub(super) established: AtomicU64,
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::connection::CloseReason;
 use crate::os::{Interest, Socket};
 use crate::server::handshake::{Handshake, Step};
+use crate::server::inboxes::Newcomer;
 use crate::server::reactor::{PLACES, Place, Reactor};
 
 /// Clients that are accepted at once.
@@ -33,20 +34,21 @@ impl Reactor {
 
     /// Gives a socket to the next reactor in turn.
     fn assign(&mut self, socket: Socket) {
+        let Some(newcomer) = self.shared.inboxes.seat(socket) else { return };
         let number = self.shared.inboxes.next();
         if number == self.number {
-            return self.admit(socket);
+            return self.admit(newcomer);
         }
-        self.shared.inboxes.put(number, socket);
+        self.shared.inboxes.put(number, newcomer);
     }
 
     pub(super) fn take_inbox(&mut self) {
-        let sockets = self.shared.inboxes.take(self.number);
-        sockets.into_iter().for_each(|socket| self.admit(socket));
+        let newcomers = self.shared.inboxes.take(self.number);
+        newcomers.into_iter().for_each(|newcomer| self.admit(newcomer));
     }
 
-    fn admit(&mut self, socket: Socket) {
-        let Some(handshake) = Handshake::begin(socket, &self.shared) else { return };
+    fn admit(&mut self, newcomer: Newcomer) {
+        let Some(handshake) = Handshake::begin(newcomer, &self.shared) else { return };
         let index = self.vacant.pop().unwrap_or_else(|| {
             self.places.push(None);
             self.places.len() - 1
