@@ -80,7 +80,6 @@ impl ClassicRequest {
     ///
     /// # Errors
     /// [`ClassicError::TooLong`] for a method's name of more than 60 KiB.
-    #[cfg(test)]
     pub(crate) fn encode_frame(&self, out: &mut Vec<u8>) -> Result<(), ClassicError> {
         let (type_url, value) = match self.clone() {
             Self::Connect => (CONNECT, Vec::new()),
@@ -141,7 +140,6 @@ impl ClassicConnected {
     ///
     /// # Errors
     /// [`ClassicError::Parse`].
-    #[cfg(test)]
     pub(crate) fn decode(body: &[u8]) -> Result<Self, ClassicError> {
         let answer = proto::ConnectResponse::decode(body)?;
         Ok(Self(match answer.error.is_empty() {
@@ -184,7 +182,6 @@ impl ClassicReply {
     ///
     /// # Errors
     /// [`ClassicError::Parse`].
-    #[cfg(test)]
     pub(crate) fn decode(body: &[u8]) -> Result<Self, ClassicError> {
         let answer = proto::RpcResponse::decode(body)?;
         let size = answer.size();
@@ -230,7 +227,6 @@ impl ClassicDecoder {
     }
 
     /// Bytes that were fed and not yet taken as frames.
-    #[cfg(test)]
     pub(crate) fn buffered(&self) -> usize {
         self.bytes.len()
     }
