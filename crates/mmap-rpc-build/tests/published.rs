@@ -1,6 +1,7 @@
-//! `.proto` files as others write them: those of published packages, several hundred with their imports.
+//! `.proto` files as others write them: those of published packages, well over a hundred.
 //!
-//! What they become compiles as a library whose warnings, missing documentation among them, are errors.
+//! What they become compiles, and its documentation builds, as a library whose warnings are errors. Missing
+//! documentation is such a warning, and text of a comment that rustdoc takes for code.
 //! Files with streaming methods are refused, and the error names all of these methods and nothing else.
 
 use std::collections::BTreeSet;
@@ -173,8 +174,10 @@ fn strict_crate(packages: &[&Published]) -> PathBuf {
 #[test]
 fn what_they_become_compiles_where_warnings_are_errors() {
     let folder = strict_crate(&[&CONTAINERD, &ENVOY]);
-    let check = cargo().args(["check", "--offline", "--quiet"]).current_dir(folder).output();
-    succeeded(check.expect("cargo runs"));
+    for command in [&["check"][..], &["doc", "--no-deps"]] {
+        let run = cargo().args(command).args(["--offline", "--quiet"]).current_dir(&folder).output();
+        succeeded(run.expect("cargo runs"));
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 /// Message `r.mod.Into`.
 #[derive(Clone, PartialEq, ::mmap_rpc::__private::prost::Message)]
 #[prost(prost_path = "::mmap_rpc::__private::prost")]
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub struct Into {
     /// Field `type`, number 1.
     #[prost(string, tag = "1")]
@@ -30,7 +30,7 @@ pub struct Into {
     pub r#where: ::core::option::Option<into::Where>,
 }
 /// Nested message and enum types in `Into`.
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub mod into {
     /// Enum `r.mod.Into.Impl`.
     #[derive(
@@ -87,21 +87,21 @@ pub mod into {
 /// Message `r.mod.Result`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::mmap_rpc::__private::prost::Message)]
 #[prost(prost_path = "::mmap_rpc::__private::prost")]
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub struct Result {}
 /// Message `r.mod.T`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::mmap_rpc::__private::prost::Message)]
 #[prost(prost_path = "::mmap_rpc::__private::prost")]
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub struct T {}
 /// Client side of `r.mod.Self`: opens calls on a channel. Clones share the channel.
 #[derive(Debug, Clone)]
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub struct SelfClient {
     channel: ::mmap_rpc::Channel,
     methods: [::mmap_rpc::Method; 9],
 }
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl SelfClient {
     /// Full names of the methods, in the order of their declaration.
     pub const METHODS: [&'static str; 9] = [
@@ -199,7 +199,7 @@ impl SelfClient {
     }
 }
 /// Server side of `r.mod.Self`, blocking: each method runs on a thread of the server until it returns.
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub trait BlockingSelf: ::std::marker::Send + ::std::marker::Sync + 'static {
     /// Answers `/r.mod.Self/Type`.
     fn r#type(
@@ -249,11 +249,11 @@ pub trait BlockingSelf: ::std::marker::Send + ::std::marker::Sync + 'static {
 }
 /// Routes calls of `r.mod.Self` to a [`BlockingSelf`].
 #[derive(Debug)]
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub struct SelfServer<T> {
     service: ::std::sync::Arc<T>,
 }
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl<T: BlockingSelf> SelfServer<T> {
     /// Full name of the service.
     pub const NAME: &'static str = "r.mod.Self";
@@ -278,7 +278,7 @@ impl<T: BlockingSelf> SelfServer<T> {
         Self { service }
     }
 }
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl<T> ::std::clone::Clone for SelfServer<T> {
     fn clone(&self) -> Self {
         Self {
@@ -286,7 +286,7 @@ impl<T> ::std::clone::Clone for SelfServer<T> {
         }
     }
 }
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl<T: BlockingSelf> ::mmap_rpc::server::Service for SelfServer<T> {
     fn name(&self) -> &'static str {
         Self::NAME

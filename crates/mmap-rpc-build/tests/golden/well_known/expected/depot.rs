@@ -2,7 +2,7 @@
 /// What is to be changed.
 #[derive(Clone, PartialEq, Eq, Hash, ::mmap_rpc::__private::prost::Message)]
 #[prost(prost_path = "::mmap_rpc::__private::prost")]
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub struct Change {
     /// Field `fields`, number 1.
     #[prost(message, optional, tag = "1")]
@@ -15,12 +15,12 @@ pub struct Change {
 ///
 /// Client side of `depot.Writer`: opens calls on a channel. Clones share the channel.
 #[derive(Debug, Clone)]
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub struct WriterClient {
     channel: ::mmap_rpc::Channel,
     methods: [::mmap_rpc::Method; 1],
 }
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl WriterClient {
     /// Full names of the methods, in the order of their declaration.
     pub const METHODS: [&'static str; 1] = ["/depot.Writer/Apply"];
@@ -56,7 +56,7 @@ impl WriterClient {
 /// Changes the depot.
 ///
 /// Server side of `depot.Writer`, blocking: each method runs on a thread of the server until it returns.
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub trait BlockingWriter: ::std::marker::Send + ::std::marker::Sync + 'static {
     /// Makes a change.
     ///
@@ -68,11 +68,11 @@ pub trait BlockingWriter: ::std::marker::Send + ::std::marker::Sync + 'static {
 }
 /// Routes calls of `depot.Writer` to a [`BlockingWriter`].
 #[derive(Debug)]
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub struct WriterServer<T> {
     service: ::std::sync::Arc<T>,
 }
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl<T: BlockingWriter> WriterServer<T> {
     /// Full name of the service.
     pub const NAME: &'static str = "depot.Writer";
@@ -87,7 +87,7 @@ impl<T: BlockingWriter> WriterServer<T> {
         Self { service }
     }
 }
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl<T> ::std::clone::Clone for WriterServer<T> {
     fn clone(&self) -> Self {
         Self {
@@ -95,7 +95,7 @@ impl<T> ::std::clone::Clone for WriterServer<T> {
         }
     }
 }
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl<T: BlockingWriter> ::mmap_rpc::server::Service for WriterServer<T> {
     fn name(&self) -> &'static str {
         Self::NAME
@@ -117,7 +117,7 @@ impl<T: BlockingWriter> ::mmap_rpc::server::Service for WriterServer<T> {
 /// What a depot keeps.
 #[derive(Clone, PartialEq, ::mmap_rpc::__private::prost::Message)]
 #[prost(prost_path = "::mmap_rpc::__private::prost")]
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub struct Item {
     /// Field `content`, number 1.
     #[prost(message, optional, tag = "1")]
@@ -162,7 +162,7 @@ pub struct Item {
     pub place: ::core::option::Option<item::Place>,
 }
 /// Nested message and enum types in `Item`.
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub mod item {
     /// At most one field of `place`.
     #[derive(Clone, PartialEq, Eq, Hash, ::mmap_rpc::__private::prost::Oneof)]
@@ -180,12 +180,12 @@ pub mod item {
 ///
 /// Client side of `depot.Reader`: opens calls on a channel. Clones share the channel.
 #[derive(Debug, Clone)]
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub struct ReaderClient {
     channel: ::mmap_rpc::Channel,
     methods: [::mmap_rpc::Method; 2],
 }
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl ReaderClient {
     /// Full names of the methods, in the order of their declaration.
     pub const METHODS: [&'static str; 2] = ["/depot.Reader/Get", "/depot.Reader/Age"];
@@ -236,7 +236,7 @@ impl ReaderClient {
 /// Looks into the depot.
 ///
 /// Server side of `depot.Reader`, blocking: each method runs on a thread of the server until it returns.
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub trait BlockingReader: ::std::marker::Send + ::std::marker::Sync + 'static {
     /// Returns an item.
     ///
@@ -258,11 +258,11 @@ pub trait BlockingReader: ::std::marker::Send + ::std::marker::Sync + 'static {
 }
 /// Routes calls of `depot.Reader` to a [`BlockingReader`].
 #[derive(Debug)]
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub struct ReaderServer<T> {
     service: ::std::sync::Arc<T>,
 }
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl<T: BlockingReader> ReaderServer<T> {
     /// Full name of the service.
     pub const NAME: &'static str = "depot.Reader";
@@ -277,7 +277,7 @@ impl<T: BlockingReader> ReaderServer<T> {
         Self { service }
     }
 }
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl<T> ::std::clone::Clone for ReaderServer<T> {
     fn clone(&self) -> Self {
         Self {
@@ -285,7 +285,7 @@ impl<T> ::std::clone::Clone for ReaderServer<T> {
         }
     }
 }
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl<T: BlockingReader> ::mmap_rpc::server::Service for ReaderServer<T> {
     fn name(&self) -> &'static str {
         Self::NAME
