@@ -63,6 +63,11 @@
 //! # }
 //! ```
 //!
+//! # Tests
+//!
+//! [`testing::pair`] joins a server and a client in one process, in one line, over memory that is as real as
+//! between two. [`ServerBuilder::unary`] makes a mock of the methods that a test needs.
+//!
 //! # What to expect
 //!
 //! - A call fails with a [`Status`] that has one of gRPC's codes. A dead server is [`Code::Unavailable`], at
@@ -77,6 +82,7 @@
 //! Imports go down only:
 //!
 //! ```text
+//!  testing                 a client and a server joined in one process
 //!  client · server         typed calls, drivers, reactors
 //!  raw                     loans and payloads of plain bytes
 //!  connection              handshake, session: the only layer that sees both planes
@@ -104,6 +110,7 @@ mod rpc;
 pub mod server;
 mod slab;
 mod sync;
+pub mod testing;
 mod wire;
 
 pub use client::{Call, Channel, ChannelBuilder, ConnectError, Method, Pending, PendingRaw, RawCall};

@@ -27,7 +27,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use mmap_rpc::server::Handlers;
-use mmap_rpc::{Server, ServerBuilder, Status};
+use mmap_rpc::{Channel, Server, ServerBuilder, Status};
 use raw::{Raw, call, field, request, unhex, varint};
 use testkit::echo::{LocalServer, RAW_ECHO};
 use testkit::{Child, Parent, eventually, noise};
@@ -373,6 +373,24 @@ fn a_server_without_the_protocol_says_so() {
     let server = LocalServer::default_settings();
     let error = Raw::socket(server.path()).open().unwrap_err();
     assert!(error.contains("does not serve the classic protocol; ServerBuilder::classic"), "{error}");
+}
+
+#[test]
+fn both_kinds_of_clients_count_as_connections() {
+    let site = Site::with(Server::builder().max_connections(1));
+    for _ in 0..3 {
+        let mut raw = Raw::socket(site.server.path());
+        eventually("the client before is gone", || {
+            raw = Raw::socket(site.server.path());
+            raw.open().is_ok()
+        });
+        let error = Raw::socket(site.server.path()).open().unwrap_err();
+        assert!(error.contains("max_connections"), "{error}");
+        let error = Channel::connect(site.server.path()).unwrap_err().to_string();
+        assert!(error.contains("max_connections"), "{error}");
+        assert_echo(&mut raw);
+    }
+    eventually("there is room", || Channel::connect(site.server.path()).is_ok());
 }
 
 #[test]

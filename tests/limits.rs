@@ -1,6 +1,9 @@
 //! Promise: every limit is kept, says its name when it is met, and is no dead end: what waited goes on once
 //! there is room, and what was given up is used again.
 
+#[path = "limits/clients.rs"]
+mod clients;
+
 use std::thread;
 use std::time::Duration;
 

@@ -14,7 +14,7 @@ use crate::client::method::Method;
 use crate::client::raw::RawCall;
 use crate::client::route::Route;
 use crate::connection::{Backing, Config, Lane, MAX_IN_FLIGHT};
-use crate::os::Credentials;
+use crate::os::{Credentials, Socket};
 use crate::raw::{Loan, RawBody};
 use crate::rpc::{Request, Status};
 
@@ -229,5 +229,11 @@ impl ChannelBuilder {
     pub fn connect_classic(self, path: impl AsRef<Path>) -> Result<Channel, ConnectError> {
         let pool = Pool::connect(path.as_ref(), &self.config, self.classic_connections)?;
         Ok(Channel { route: Route::Classic(Arc::new(pool)) })
+    }
+
+    /// Makes a channel of a socket that is connected; `name` stands for its path in errors.
+    pub(crate) fn over(self, socket: Socket, name: &Path) -> Result<Channel, ConnectError> {
+        let core = connect::over(socket, name, self.config)?;
+        Ok(Channel { route: Route::Ring(Arc::new(core)) })
     }
 }

@@ -84,28 +84,12 @@ pub(super) struct Attempt<'a> {
 pub(super) fn connect(path: &Path, config: Config) -> Result<Core, ConnectError> {
     let attempt = Attempt::new(path, config.handshake_timeout);
     let socket = attempt.reach()?;
-    let credentials = socket.credentials()?;
-    check_user(credentials).map_err(|reason| attempt.refused(reason))?;
-    let spin = config.spin;
-    let (handshake, frame, descriptors) = ClientHandshake::start(config)?;
-    let mut exchange = Exchange::new(&socket)?;
-    exchange.send(&attempt, &frame, &descriptors)?;
-    drop(descriptors);
-    let (message, descriptors) = exchange.receive(&attempt)?;
-    let frames = exchange.frames;
-    let agreed = handshake.finish(message, descriptors).map_err(|error| match error {
-        HandshakeError::Violation(violation) => attempt.protocol(violation),
-        HandshakeError::Os(error) => ConnectError::Os(error),
-        refused @ (HandshakeError::Refused(_) | HandshakeError::RefusedByPeer { .. }) => {
-            attempt.refused(refused.to_string())
-        }
-    })?;
-    let link = Arc::new(Link::new(agreed, socket, credentials));
-    let mut session = Session::new(Role::Client, &link, frames);
-    // The server may have written more behind its answer.
-    session.on_frames(&link).map_err(|failure| attempt.refused(status_of(failure, &link).to_string()))?;
-    let driver = Driver::new(&link, session, spin)?;
-    Ok(Core::new(link, driver))
+    attempt.shake_hands(socket, config)
+}
+
+/// Shakes hands over a socket that is connected; `name` stands for its path in errors.
+pub(super) fn over(socket: Socket, name: &Path, config: Config) -> Result<Core, ConnectError> {
+    Attempt::new(name, config.handshake_timeout).shake_hands(socket, config)
 }
 
 fn status_of(failure: SendFailure, link: &Link) -> Status {
@@ -119,6 +103,31 @@ impl<'a> Attempt<'a> {
     pub(super) fn new(path: &'a Path, timeout: Duration) -> Self {
         let now = Instant::now();
         Self { path, timeout, deadline: now.checked_add(timeout).unwrap_or(now + FOR_EVER) }
+    }
+
+    fn shake_hands(&self, socket: Socket, config: Config) -> Result<Core, ConnectError> {
+        let credentials = socket.credentials()?;
+        check_user(credentials).map_err(|reason| self.refused(reason))?;
+        let spin = config.spin;
+        let (handshake, frame, descriptors) = ClientHandshake::start(config)?;
+        let mut exchange = Exchange::new(&socket)?;
+        exchange.send(self, &frame, &descriptors)?;
+        drop(descriptors);
+        let (message, descriptors) = exchange.receive(self)?;
+        let frames = exchange.frames;
+        let agreed = handshake.finish(message, descriptors).map_err(|error| match error {
+            HandshakeError::Violation(violation) => self.protocol(violation),
+            HandshakeError::Os(error) => ConnectError::Os(error),
+            refused @ (HandshakeError::Refused(_) | HandshakeError::RefusedByPeer { .. }) => {
+                self.refused(refused.to_string())
+            }
+        })?;
+        let link = Arc::new(Link::new(agreed, socket, credentials));
+        let mut session = Session::new(Role::Client, &link, frames);
+        // The server may have written more behind its answer.
+        session.on_frames(&link).map_err(|failure| self.refused(status_of(failure, &link).to_string()))?;
+        let driver = Driver::new(&link, session, spin)?;
+        Ok(Core::new(link, driver))
     }
 
     pub(super) fn reach(&self) -> Result<Socket, ConnectError> {

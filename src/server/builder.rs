@@ -4,22 +4,24 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::AtomicU64;
 use std::thread;
 use std::time::Duration;
 
+use prost::Message;
 use thiserror::Error;
 
 use crate::connection::{Config, MAX_IN_FLIGHT, check_methods};
 use crate::os::{Doorbell, FileStore, LONGEST_FILE, Listener};
 use crate::raw::{Payload, RawBody};
-use crate::rpc::{Request, Status};
+use crate::rpc::{Request, Response, Status};
 use crate::server::classic::ClassicFiles;
 use crate::server::exchange::Replier;
+use crate::server::inboxes::{CloseOnDrop, Inboxes};
 use crate::server::pool::Dispatch;
 use crate::server::reactor::{Reactor, Shared};
 use crate::server::router::{Router, Service};
+use crate::server::seats::Seats;
 use crate::server::shutdown::{Shutdown, ShutdownHandle};
 
 /// Where handlers run.
@@ -82,7 +84,17 @@ pub struct ServerBuilder {
     classic: Option<PathBuf>,
     classic_file_size: u64,
     file_backing: Option<PathBuf>,
+    max_connections: usize,
+    max_handshakes: usize,
 }
+
+/// Each connection takes two mappings, four once both of its regions have grown, and Linux allows a process
+/// 65,530 of them unless told otherwise.
+const MAX_CONNECTIONS: usize = 16_384;
+
+/// Far more than introduce themselves at one time, and few enough that what they may send before they are
+/// done stays below 128 MiB.
+const MAX_HANDSHAKES: usize = 1024;
 
 impl ServerBuilder {
     fn new() -> Self {
@@ -95,12 +107,28 @@ impl ServerBuilder {
             classic: None,
             classic_file_size: 8 << 20,
             file_backing: None,
+            max_connections: MAX_CONNECTIONS,
+            max_handshakes: MAX_HANDSHAKES,
         }
     }
 
     /// Adds all methods of a service; generated servers are services.
     pub fn service(mut self, service: impl Service) -> Self {
         self.router.add_service(service);
+        self
+    }
+
+    /// Adds a method under its full name, `/package.Service/Method`, without a trait to implement: for single
+    /// methods of a service, as a [mock](crate::testing) has them.
+    ///
+    /// Client and server agree on names, not on types: the messages must be those of the method's clients.
+    pub fn unary<Req, Resp, H>(mut self, name: impl Into<String>, handler: H) -> Self
+    where
+        Req: Message + Default,
+        Resp: Message,
+        H: Fn(Request<Req>) -> Result<Response<Resp>, Status> + Send + Sync + 'static,
+    {
+        self.router.add_unary(name.into(), Box::new(move |exchange| exchange.unary(&handler)));
         self
     }
 
@@ -146,6 +174,26 @@ impl ServerBuilder {
     /// Most calls of one connection that are served at one time, 1 to 65,536; 1,024 unless set.
     pub fn max_in_flight(mut self, calls: u32) -> Self {
         self.config.limits.max_in_flight = calls.clamp(1, MAX_IN_FLIGHT);
+        self
+    }
+
+    /// Most clients that are connected at one time, at least 1; 16,384 unless set. One more is refused, with
+    /// a text that names this option.
+    ///
+    /// Those of the [classic](Self::classic) protocol count too. The system may allow fewer: each connection
+    /// takes some descriptors and mappings, see `ulimit -n` and `sysctl vm.max_map_count`.
+    pub fn max_connections(mut self, clients: usize) -> Self {
+        self.max_connections = clients.max(1);
+        self
+    }
+
+    /// Most clients at one time that have connected and not introduced themselves yet, at least 1; 1,024
+    /// unless set. One more is refused, with a text that names this option.
+    ///
+    /// The others are served meanwhile, and each may take
+    /// [`handshake_timeout`](Self::handshake_timeout).
+    pub fn max_handshakes(mut self, clients: usize) -> Self {
+        self.max_handshakes = clients.max(1);
         self
     }
 
@@ -217,17 +265,29 @@ impl ServerBuilder {
     ///
     /// # Errors
     /// [`BindError`] says what stands in the way and what to do.
-    pub fn bind(mut self, path: impl AsRef<Path>) -> Result<Server, BindError> {
+    pub fn bind(self, path: impl AsRef<Path>) -> Result<Server, BindError> {
+        self.prepare(Some(path.as_ref()))
+    }
+
+    /// A server that listens nowhere: its clients come through [`Server::inboxes`].
+    pub(crate) fn unbound(self) -> Result<Server, BindError> {
+        self.prepare(None)
+    }
+
+    fn prepare(mut self, path: Option<&Path>) -> Result<Server, BindError> {
         self.router.check().map_err(BindError::Methods)?;
         check_methods(self.router.names()).map_err(BindError::Methods)?;
         let prepare = |directory: &PathBuf| ClassicFiles::prepare(directory, self.classic_file_size);
         let classic = self.classic.as_ref().map(prepare).transpose().map_err(BindError::Classic)?;
         let prepare = |directory: &PathBuf| FileStore::prepare(directory).map(Arc::new);
         self.config.files = self.file_backing.as_ref().map(prepare).transpose().map_err(BindError::Files)?;
-        let listener = Listener::bind(path.as_ref()).map_err(BindError::Listen)?;
+        let listener = path.map(Listener::bind).transpose().map_err(BindError::Listen)?;
         let bells = (0..self.reactors).map(|_| Doorbell::new()).collect::<io::Result<_>>()?;
         let shutdown = Arc::new(Shutdown::new(bells));
-        Ok(Server { settings: self, path: path.as_ref().to_owned(), listener, classic, shutdown })
+        let seats = Seats::of_handshakes(self.max_handshakes);
+        let inboxes = Arc::new(Inboxes::new(self.reactors, seats, shutdown.clone()));
+        let path = path.unwrap_or(Path::new("")).to_owned();
+        Ok(Server { settings: self, path, listener, classic, shutdown, inboxes })
     }
 }
 
@@ -242,6 +302,8 @@ impl fmt::Debug for ServerBuilder {
             .field("classic", &self.classic)
             .field("classic_file_size", &self.classic_file_size)
             .field("file_backing", &self.file_backing)
+            .field("max_connections", &self.max_connections)
+            .field("max_handshakes", &self.max_handshakes)
             .finish()
     }
 }
@@ -249,10 +311,12 @@ impl fmt::Debug for ServerBuilder {
 /// A server that listens. [`run`](Self::run) makes it serve.
 pub struct Server {
     settings: ServerBuilder,
+    /// Empty if it listens nowhere.
     path: PathBuf,
-    listener: Listener,
+    listener: Option<Listener>,
     classic: Option<ClassicFiles>,
     shutdown: Arc<Shutdown>,
+    inboxes: Arc<Inboxes>,
 }
 
 impl Server {
@@ -271,13 +335,20 @@ impl Server {
         ShutdownHandle(self.shutdown.clone())
     }
 
+    /// Where it takes further sockets from, besides the listener.
+    pub(crate) fn inboxes(&self) -> Arc<Inboxes> {
+        self.inboxes.clone()
+    }
+
     /// Serves on this thread, and on others if more than one reactor or a pool was asked for, until shutdown.
     ///
     /// # Errors
     /// If threads cannot be started, or waiting for events fails.
     pub fn run(self) -> io::Result<()> {
-        let ServerBuilder { config, router, handlers, reactors, grace, .. } = self.settings;
+        let ServerBuilder { config, router, handlers, reactors, grace, max_connections, .. } = self.settings;
         let router = Arc::new(router);
+        // Also if this thread panics: nobody shall wait for a server that has ended.
+        let _closing = CloseOnDrop(self.inboxes.clone());
         let (dispatch, workers) = Dispatch::start(router.clone(), handlers)?;
         let shared = Arc::new(Shared {
             config,
@@ -286,8 +357,8 @@ impl Server {
             classic: self.classic,
             shutdown: self.shutdown.clone(),
             grace,
-            inboxes: (0..reactors).map(|_| Mutex::default()).collect(),
-            accepted: AtomicUsize::new(0),
+            inboxes: self.inboxes,
+            seats: Seats::of_connections(max_connections),
             established: AtomicU64::new(0),
         });
         let others = (1..reactors).map(|number| {
@@ -296,7 +367,7 @@ impl Server {
             thread::Builder::new().name(name).spawn(move || reactor.run())
         });
         let others = others.collect::<io::Result<Vec<_>>>()?;
-        let first = Reactor::new(shared, 0, Some(self.listener))?.run();
+        let first = Reactor::new(shared, 0, self.listener)?.run();
         // Whatever ended the first one ends them all.
         ShutdownHandle(self.shutdown).shutdown();
         let others = others

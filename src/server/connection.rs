@@ -13,6 +13,7 @@ use crate::server::caller::Caller;
 use crate::server::exchange::{Incoming, serve};
 use crate::server::peer::Peer;
 use crate::server::reactor::Shared;
+use crate::server::seats::Seat;
 use crate::sync::Ordering;
 
 /// Entries of one connection that are served before the others have their turn.
@@ -27,6 +28,7 @@ const PATIENCE: u32 = 64;
 /// A connection and its receiving half.
 pub(super) struct Connection {
     peer: Arc<Peer>,
+    _seat: Seat,
     session: Session,
     /// What our `cpu` word says.
     cpu: u32,
@@ -48,9 +50,10 @@ pub(super) enum Turn {
 }
 
 impl Connection {
-    pub(super) fn new(link: Link, session: Session) -> Self {
+    pub(super) fn new(link: Link, seat: Seat, session: Session) -> Self {
         Self {
             peer: Arc::new(Peer::new(link)),
+            _seat: seat,
             session,
             cpu: UNKNOWN_CPU,
             ring_read: 0,

@@ -8,13 +8,17 @@ use crate::error::Violation;
 use crate::os::{Credentials, RecvError, Socket};
 use crate::server::classic::ClassicConnection;
 use crate::server::connection::Connection;
+use crate::server::inboxes::Newcomer;
 use crate::server::opening::Opening;
 use crate::server::reactor::Shared;
+use crate::server::seats::Seat;
 use crate::wire::{ClassicConnected, MAX_BODY, Message};
 
 /// The beginning of a connection.
 pub(super) struct Handshake {
     socket: Socket,
+    /// Among those who have not introduced themselves.
+    seat: Seat,
     credentials: Credentials,
     frames: Frames,
     opening: Opening,
@@ -39,8 +43,9 @@ pub(super) enum Step {
 }
 
 impl Handshake {
-    /// Takes over a socket that was just accepted; `None` if its user is not admitted.
-    pub(super) fn begin(socket: Socket, shared: &Shared) -> Option<Self> {
+    /// Takes over a client that has just connected; `None` if its user is not admitted.
+    pub(super) fn begin(newcomer: Newcomer, shared: &Shared) -> Option<Self> {
+        let Newcomer { socket, seat } = newcomer;
         let deadline = Instant::now() + shared.config.handshake_timeout;
         let credentials = match socket.credentials() {
             Ok(credentials) => credentials,
@@ -51,6 +56,7 @@ impl Handshake {
         };
         let handshake = Self {
             socket,
+            seat,
             credentials,
             frames: Frames::new(),
             opening: Opening::new(),
@@ -138,18 +144,28 @@ impl Handshake {
     /// Goes over to the classic protocol, if the server speaks it.
     fn classic(self, shared: &Shared) -> Step {
         let Opening::Classic(decoder) = self.opening else { unreachable!("the caller has looked") };
-        if shared.classic.is_none() {
-            let reason = "this server does not serve the classic protocol; ServerBuilder::classic allows it";
-            tracing::warn!(peer_pid = self.credentials.pid, reason, "client refused");
-            let mut frame = Vec::new();
-            let refusal = ClassicConnected(Err(reason.into())).encode_frame(&mut frame);
-            refusal.expect("a sentence fits into a frame");
-            // Best effort, as for our own clients.
-            let _ = self.socket.send(&frame, &[]);
-            self.socket.shutdown();
-            return Step::Over;
-        }
-        match ClassicConnection::new(self.socket, self.credentials, decoder) {
+        drop(self.seat);
+        let seat = match &shared.classic {
+            Some(_) => shared.seats.take(),
+            None => {
+                Err("this server does not serve the classic protocol; ServerBuilder::classic allows it"
+                    .into())
+            }
+        };
+        let seat = match seat {
+            Ok(seat) => seat,
+            Err(reason) => {
+                tracing::warn!(peer_pid = self.credentials.pid, reason, "client refused");
+                let mut frame = Vec::new();
+                let refusal = ClassicConnected(Err(reason)).encode_frame(&mut frame);
+                refusal.expect("a sentence fits into a frame");
+                // Best effort, as for our own clients.
+                let _ = self.socket.send(&frame, &[]);
+                self.socket.shutdown();
+                return Step::Over;
+            }
+        };
+        match ClassicConnection::new(self.socket, seat, self.credentials, decoder) {
             Ok(connection) => Step::Classic(Box::new(connection)),
             Err(error) => {
                 tracing::warn!(%error, "a classic client cannot be served; see ulimit -n");
@@ -159,12 +175,18 @@ impl Handshake {
     }
 
     fn answer(self, shared: &Shared, message: Message, descriptors: Vec<OwnedFd>) -> Step {
+        let seat = match shared.seats.take() {
+            Ok(seat) => seat,
+            Err(reason) => return self.over(HandshakeError::Refused(reason)),
+        };
         let id = shared.next_connection_id();
         let (agreed, frame, descriptors) =
             match answer(&shared.config, shared.methods(), id, message, descriptors) {
                 Ok(answered) => answered,
                 Err(error) => return self.over(error),
             };
+        // Whoever has its answer may come again at once, and finds this seat free.
+        drop(self.seat);
         let beside: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
         // The send buffer of a fresh socket takes the largest frame whole.
         match self.socket.send(&frame, &beside) {
@@ -183,7 +205,7 @@ impl Handshake {
         // What came behind the request, stray descriptors among it. A failure closes the connection, which
         // its first turn sees.
         let _ = session.on_frames(&link);
-        Step::Established(Box::new(Connection::new(link, session)))
+        Step::Established(Box::new(Connection::new(link, seat, session)))
     }
 
     fn over(self, error: HandshakeError) -> Step {
@@ -199,6 +221,7 @@ impl Handshake {
             reason,
             "client refused"
         );
+        drop(self.seat);
         // Best effort. Whoever speaks the classic protocol could not read it.
         if !matches!(self.opening, Opening::Classic(_)) {
             let _ = self.socket.send(&refusal(reason), &[]);

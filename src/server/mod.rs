@@ -19,14 +19,17 @@ mod classic;
 mod connection;
 mod exchange;
 mod handshake;
+mod inboxes;
 mod opening;
 mod peer;
 mod pool;
 mod reactor;
 mod router;
+mod seats;
 mod shutdown;
 
 pub use builder::{BindError, Handlers, Server, ServerBuilder};
 pub use exchange::{Exchange, Handled, Replier};
+pub(crate) use inboxes::Inboxes;
 pub use router::Service;
 pub use shutdown::ShutdownHandle;

@@ -16,18 +16,20 @@ mod newcomers;
 
 use std::io;
 use std::mem;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::connection::{CloseReason, Config};
-use crate::os::{Event, Interest, Listener, Poller, Socket};
+use crate::os::{Event, Interest, Listener, Poller};
 use crate::ring::{AdaptiveSpin, glance, spin_until};
 use crate::server::classic::{ClassicConnection, ClassicFiles};
 use crate::server::connection::{Connection, Turn};
 use crate::server::handshake::Handshake;
+use crate::server::inboxes::Inboxes;
 use crate::server::pool::Dispatch;
 use crate::server::router::Router;
+use crate::server::seats::Seats;
 use crate::server::shutdown::Shutdown;
 
 const LISTENER: u64 = 0;
@@ -51,9 +53,8 @@ pub(super) struct Shared {
     pub(super) shutdown: Arc<Shutdown>,
     /// How long calls that run may take to finish once shutdown is requested.
     pub(super) grace: Duration,
-    /// Sockets on their way to each reactor.
-    pub(super) inboxes: Vec<Mutex<Vec<Socket>>>,
-    pub(super) accepted: AtomicUsize,
+    pub(super) inboxes: Arc<Inboxes>,
+    pub(super) seats: Arc<Seats>,
     pub(super) established: AtomicU64,
 }
 
@@ -85,7 +86,7 @@ pub(super) struct Reactor {
     number: usize,
     poller: Poller,
     events: Vec<Event>,
-    /// The first reactor's alone.
+    /// The first reactor's alone, and not even its own if clients come through the inboxes only.
     listener: Option<Listener>,
     /// When to listen again after a failed accept.
     resume_accepting: Option<Instant>,

@@ -23,10 +23,14 @@ pub trait Service: Send + Sync + 'static {
 pub(super) type RawHandler =
     Box<dyn Fn(Request<Payload>, &Replier<'_>) -> Result<RawBody<'static>, Status> + Send + Sync>;
 
+/// A handler of one method's messages.
+pub(super) type UnaryHandler = Box<dyn Fn(Exchange<'_>) -> Handled + Send + Sync>;
+
 /// All methods of a server. A method's number on the wire is its index.
 #[derive(Default)]
 pub(super) struct Router {
     services: Vec<Box<dyn Service>>,
+    unary: Vec<UnaryHandler>,
     raw: Vec<RawHandler>,
     names: Vec<String>,
     routes: Vec<Route>,
@@ -35,6 +39,7 @@ pub(super) struct Router {
 #[derive(Clone, Copy)]
 enum Route {
     Service { service: usize, method: usize },
+    Unary(usize),
     Raw(usize),
 }
 
@@ -45,6 +50,11 @@ impl Router {
             self.add((*name).to_owned(), Route::Service { service: index, method });
         }
         self.services.push(Box::new(service));
+    }
+
+    pub(super) fn add_unary(&mut self, name: String, handler: UnaryHandler) {
+        self.add(name, Route::Unary(self.unary.len()));
+        self.unary.push(handler);
     }
 
     pub(super) fn add_raw(&mut self, name: String, handler: RawHandler) {
@@ -70,7 +80,7 @@ impl Router {
     /// What is wrong with the set of methods, if anything.
     pub(super) fn check(&self) -> Result<(), String> {
         if self.names.is_empty() {
-            return Err("the server has no methods; add a service with service() or raw()".into());
+            return Err("the server has no methods; add a service with service(), unary() or raw()".into());
         }
         let mut seen = HashSet::new();
         for name in &self.names {
@@ -95,6 +105,7 @@ impl Router {
     pub(super) fn call(&self, exchange: Exchange<'_>) -> Handled {
         match self.routes.get(exchange.method()) {
             Some(&Route::Service { service, method }) => self.services[service].call(method, exchange),
+            Some(&Route::Unary(index)) => self.unary[index](exchange),
             Some(&Route::Raw(index)) => exchange.raw(&self.raw[index]),
             None => exchange.unimplemented(),
         }

@@ -103,10 +103,13 @@ fn describe_enum(enumeration: &EnumDescriptorProto, scope: &str, path: Vec<i32>,
     notes.push(Note { path, deprecated: options.deprecated(), fallback });
 }
 
-/// Marks code blocks as text: fenced ones by their label, indented ones (four spaces or more after an empty
-/// line, beyond the one space that follows the slashes) by a fence around them.
+/// Marks code blocks as text: fenced ones by their label, indented ones by a fence around them.
+///
+/// Indented is what has four spaces or more after the slashes, and an empty line before it: where a line
+/// begins with two, prost-build puts one more before them, and rustdoc takes one away.
 fn as_text(comment: &str) -> String {
     const FENCE: &str = " ```";
+    const INDENT: usize = 4;
     let mut lines: Vec<String> = Vec::new();
     let mut fenced = false;
     let mut indented = false;
@@ -116,7 +119,7 @@ fn as_text(comment: &str) -> String {
         let line = line.replace('\t', "    ");
         let bare = line.trim();
         let depth = line.len() - line.trim_start_matches(' ').len();
-        if indented && !bare.is_empty() && depth < 5 {
+        if indented && !bare.is_empty() && depth < INDENT {
             lines.push(FENCE.to_owned());
             indented = false;
         }
@@ -124,12 +127,12 @@ fn as_text(comment: &str) -> String {
             fenced = !fenced;
             lines.push(if fenced { format!("{FENCE}text") } else { FENCE.to_owned() });
         } else {
-            if !fenced && !indented && after_empty && depth >= 5 {
+            if !fenced && !indented && after_empty && depth >= INDENT {
                 lines.push(format!("{FENCE}text"));
                 indented = true;
             }
-            // Inside our fence the four spaces have done their work.
-            let text = if indented && depth >= 5 { &line[4..] } else { &line };
+            // Inside our fence the spaces have done their work.
+            let text = if indented && depth >= INDENT { &line[INDENT..] } else { &line };
             lines.push(text.to_owned());
         }
         after_empty = bare.is_empty();
@@ -163,6 +166,9 @@ mod tests {
         assert_eq!(as_text(" a\n\n     x()\n\n     y()\n b"), " a\n\n ```text\n x()\n\n y()\n ```\n b");
         assert_eq!(as_text(" a\n     goes on"), " a\n     goes on");
         assert_eq!(as_text(" \tx()"), " ```text\n x()\n ```");
+        assert_eq!(as_text(" a\n\n\tx()\n b"), " a\n\n ```text\nx()\n ```\n b");
+        assert_eq!(as_text("    x()"), " ```text\nx()\n ```");
+        assert_eq!(as_text(" a\n\n   goes on"), " a\n\n   goes on");
         assert_eq!(as_text("     x()"), " ```text\n x()\n ```");
     }
 }

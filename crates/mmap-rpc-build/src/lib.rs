@@ -86,7 +86,9 @@
 //! Streaming methods are refused with an error that names them. Well-known types (`google.protobuf.Timestamp`
 //! and its like) become those of `prost-types`, taken from the runtime. A deprecated field, enum value,
 //! method or service becomes `#[deprecated]` for whoever uses it; a deprecated message or enum says so only
-//! in its documentation, because the attribute would make the code derived for the message itself warn.
+//! in its documentation, because the attribute would make the code derived for the message itself warn. A map
+//! whose values are enums cannot be named by a keyword (`map<string, Kind> type`): what prost derives for it
+//! is no Rust.
 
 mod builder;
 mod check;

@@ -10,6 +10,9 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// The folders of `tests/golden`, sorted.
+const CASES: [&str; 7] = ["bare", "cache", "empty", "keywords", "nested", "no_package", "well_known"];
+
 fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
@@ -93,6 +96,11 @@ fn packages_that_import_each_other() {
 }
 
 #[test]
+fn well_known_types_and_services_across_files() {
+    check("well_known");
+}
+
+#[test]
 fn a_service_without_methods() {
     check("empty");
 }
@@ -108,19 +116,24 @@ fn nothing_has_a_comment() {
 }
 
 #[test]
-fn every_folder_is_a_case() {
+fn every_folder_is_a_case_here_and_in_the_lints_test() {
     let mut cases: Vec<String> = fs::read_dir(golden())
         .expect("the cases")
         .map(|entry| entry.expect("a readable folder").file_name().to_string_lossy().into_owned())
         .collect();
     cases.sort();
-    assert_eq!(cases, ["bare", "cache", "empty", "keywords", "nested", "no_package"]);
+    assert_eq!(cases, CASES);
+    let lints = include_str!("lints.rs");
+    for case in CASES {
+        let include = format!("golden/{case}/expected/mmap_rpc_includes.rs");
+        assert!(lints.contains(&include), "tests/lints.rs does not compile {case}");
+    }
 }
 
 /// Users compile this text in crates of their own, whose features, dependencies and lints are not ours.
 #[test]
 fn no_conditions_no_unsafe_and_no_crate_but_the_runtime() {
-    for case in ["bare", "cache", "empty", "keywords", "nested", "no_package"] {
+    for case in CASES {
         for (name, text) in generate(case) {
             for forbidden in ["cfg", "unsafe", "::prost::Message", "\"::prost", "extern crate"] {
                 let found = text.replace("::__private::prost", "").contains(forbidden);

@@ -12,6 +12,7 @@ use crate::server::caller::{Caller, SocketPeer};
 use crate::server::classic::peer::{ClassicPeer, Open, handler_error};
 use crate::server::exchange::Incoming;
 use crate::server::reactor::Shared;
+use crate::server::seats::Seat;
 use crate::wire::{ClassicDecoder, ClassicError, ClassicRequest};
 
 /// Frames and reads of one connection before the others have their turn.
@@ -22,6 +23,7 @@ pub(in crate::server) struct ClassicConnection {
     peer: Arc<ClassicPeer>,
     /// The same, as handlers know it.
     caller: Arc<dyn SocketPeer>,
+    _seat: Seat,
     credentials: Credentials,
     decoder: ClassicDecoder,
     /// The socket may hold something.
@@ -39,11 +41,12 @@ impl ClassicConnection {
     /// Takes over a socket whose first bytes are in `decoder`.
     pub(in crate::server) fn new(
         socket: Socket,
+        seat: Seat,
         credentials: Credentials,
         decoder: ClassicDecoder,
     ) -> std::io::Result<Self> {
         let peer = Arc::new(ClassicPeer::new(socket, credentials)?);
-        Ok(Self { caller: peer.clone(), peer, credentials, decoder, unread: true })
+        Ok(Self { caller: peer.clone(), peer, _seat: seat, credentials, decoder, unread: true })
     }
 
     pub(in crate::server) fn socket(&self) -> &Socket {

@@ -1,13 +1,11 @@
 //! How clients come: accepted by the first reactor, dealt out in turn, and through the handshake.
 
-use std::mem;
-use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::connection::CloseReason;
 use crate::os::{Interest, Socket};
 use crate::server::handshake::{Handshake, Step};
+use crate::server::inboxes::Newcomer;
 use crate::server::reactor::{PLACES, Place, Reactor};
 
 /// Clients that are accepted at once.
@@ -36,24 +34,21 @@ impl Reactor {
 
     /// Gives a socket to the next reactor in turn.
     fn assign(&mut self, socket: Socket) {
-        let reactors = self.shared.inboxes.len();
-        let number = self.shared.accepted.fetch_add(1, Ordering::Relaxed) % reactors;
+        let Some(newcomer) = self.shared.inboxes.seat(socket) else { return };
+        let number = self.shared.inboxes.next();
         if number == self.number {
-            return self.admit(socket);
+            return self.admit(newcomer);
         }
-        let inbox = &self.shared.inboxes[number];
-        inbox.lock().unwrap_or_else(PoisonError::into_inner).push(socket);
-        self.shared.shutdown.bell(number).ring();
+        self.shared.inboxes.put(number, newcomer);
     }
 
     pub(super) fn take_inbox(&mut self) {
-        let inbox = &self.shared.inboxes[self.number];
-        let sockets = mem::take(&mut *inbox.lock().unwrap_or_else(PoisonError::into_inner));
-        sockets.into_iter().for_each(|socket| self.admit(socket));
+        let newcomers = self.shared.inboxes.take(self.number);
+        newcomers.into_iter().for_each(|newcomer| self.admit(newcomer));
     }
 
-    fn admit(&mut self, socket: Socket) {
-        let Some(handshake) = Handshake::begin(socket, &self.shared) else { return };
+    fn admit(&mut self, newcomer: Newcomer) {
+        let Some(handshake) = Handshake::begin(newcomer, &self.shared) else { return };
         let index = self.vacant.pop().unwrap_or_else(|| {
             self.places.push(None);
             self.places.len() - 1

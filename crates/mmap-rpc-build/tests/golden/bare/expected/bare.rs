@@ -2,7 +2,7 @@
 /// Message `bare.Request`.
 #[derive(Clone, PartialEq, Eq, Hash, ::mmap_rpc::__private::prost::Message)]
 #[prost(prost_path = "::mmap_rpc::__private::prost")]
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub struct Request {
     /// Field `key`, number 1.
     #[prost(string, tag = "1")]
@@ -12,7 +12,7 @@ pub struct Request {
     pub choice: ::core::option::Option<request::Choice>,
 }
 /// Nested message and enum types in `Request`.
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub mod request {
     /// At most one field of `choice`.
     #[derive(Clone, PartialEq, Eq, Hash, ::mmap_rpc::__private::prost::Oneof)]
@@ -29,7 +29,7 @@ pub mod request {
 /// Message `bare.Response`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::mmap_rpc::__private::prost::Message)]
 #[prost(prost_path = "::mmap_rpc::__private::prost")]
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub struct Response {
     /// Field `kind`, number 1.
     #[prost(enumeration = "ResponseKind", tag = "1")]
@@ -49,14 +49,14 @@ pub struct Response {
 )]
 #[prost(prost_path = "::mmap_rpc::__private::prost")]
 #[repr(i32)]
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub enum ResponseKind {
     /// Value `RESPONSE_KIND_NONE`, number 0.
     None = 0,
     /// Value `RESPONSE_KIND_SOME`, number 1.
     Some = 1,
 }
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl ResponseKind {
     /// String value of the enum field names used in the ProtoBuf definition.
     ///
@@ -79,12 +79,12 @@ impl ResponseKind {
 }
 /// Client side of `bare.Bare`: opens calls on a channel. Clones share the channel.
 #[derive(Debug, Clone)]
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub struct BareClient {
     channel: ::mmap_rpc::Channel,
     methods: [::mmap_rpc::Method; 1],
 }
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl BareClient {
     /// Full names of the methods, in the order of their declaration.
     pub const METHODS: [&'static str; 1] = ["/bare.Bare/Call"];
@@ -116,7 +116,7 @@ impl BareClient {
     }
 }
 /// Server side of `bare.Bare`, blocking: each method runs on a thread of the server until it returns.
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub trait BlockingBare: ::std::marker::Send + ::std::marker::Sync + 'static {
     /// Answers `/bare.Bare/Call`.
     fn call(
@@ -126,11 +126,11 @@ pub trait BlockingBare: ::std::marker::Send + ::std::marker::Sync + 'static {
 }
 /// Routes calls of `bare.Bare` to a [`BlockingBare`].
 #[derive(Debug)]
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub struct BareServer<T> {
     service: ::std::sync::Arc<T>,
 }
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl<T: BlockingBare> BareServer<T> {
     /// Full name of the service.
     pub const NAME: &'static str = "bare.Bare";
@@ -145,7 +145,7 @@ impl<T: BlockingBare> BareServer<T> {
         Self { service }
     }
 }
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl<T> ::std::clone::Clone for BareServer<T> {
     fn clone(&self) -> Self {
         Self {
@@ -153,7 +153,7 @@ impl<T> ::std::clone::Clone for BareServer<T> {
         }
     }
 }
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl<T: BlockingBare> ::mmap_rpc::server::Service for BareServer<T> {
     fn name(&self) -> &'static str {
         Self::NAME

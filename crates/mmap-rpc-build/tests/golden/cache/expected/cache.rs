@@ -2,7 +2,7 @@
 /// Asks for a value.
 #[derive(Clone, PartialEq, Eq, Hash, ::mmap_rpc::__private::prost::Message)]
 #[prost(prost_path = "::mmap_rpc::__private::prost")]
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub struct GetRequest {
     /// The key, as it was given to `Set`.
     #[prost(string, tag = "1")]
@@ -11,7 +11,7 @@ pub struct GetRequest {
 /// Answers `Get`.
 #[derive(Clone, PartialEq, Eq, Hash, ::mmap_rpc::__private::prost::Message)]
 #[prost(prost_path = "::mmap_rpc::__private::prost")]
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub struct GetResponse {
     /// Empty where nothing was found.
     #[prost(bytes = "bytes", tag = "1")]
@@ -23,7 +23,7 @@ pub struct GetResponse {
 /// Stores a value.
 #[derive(Clone, PartialEq, Eq, Hash, ::mmap_rpc::__private::prost::Message)]
 #[prost(prost_path = "::mmap_rpc::__private::prost")]
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub struct SetRequest {
     /// The key.
     #[prost(string, tag = "1")]
@@ -47,7 +47,7 @@ pub struct SetRequest {
 /// Answers `Set`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::mmap_rpc::__private::prost::Message)]
 #[prost(prost_path = "::mmap_rpc::__private::prost")]
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub struct SetResponse {
     /// Whether it was stored.
     #[prost(bool, tag = "1")]
@@ -67,7 +67,7 @@ pub struct SetResponse {
 )]
 #[prost(prost_path = "::mmap_rpc::__private::prost")]
 #[repr(i32)]
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub enum Kind {
     /// As the server likes.
     Unspecified = 0,
@@ -77,7 +77,7 @@ pub enum Kind {
     #[deprecated]
     Tape = 2,
 }
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl Kind {
     /// String value of the enum field names used in the ProtoBuf definition.
     ///
@@ -107,12 +107,12 @@ impl Kind {
 ///
 /// Client side of `cache.Cache`: opens calls on a channel. Clones share the channel.
 #[derive(Debug, Clone)]
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub struct CacheClient {
     channel: ::mmap_rpc::Channel,
     methods: [::mmap_rpc::Method; 3],
 }
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl CacheClient {
     /// Full names of the methods, in the order of their declaration.
     pub const METHODS: [&'static str; 3] = [
@@ -179,7 +179,7 @@ impl CacheClient {
 /// Values \[may\] expire; see <https://example.org/cache> for when.
 ///
 /// Server side of `cache.Cache`, blocking: each method runs on a thread of the server until it returns.
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub trait BlockingCache: ::std::marker::Send + ::std::marker::Sync + 'static {
     /// Returns the value of a key, if it is there.
     ///
@@ -211,11 +211,11 @@ pub trait BlockingCache: ::std::marker::Send + ::std::marker::Sync + 'static {
 }
 /// Routes calls of `cache.Cache` to a [`BlockingCache`].
 #[derive(Debug)]
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub struct CacheServer<T> {
     service: ::std::sync::Arc<T>,
 }
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl<T: BlockingCache> CacheServer<T> {
     /// Full name of the service.
     pub const NAME: &'static str = "cache.Cache";
@@ -234,7 +234,7 @@ impl<T: BlockingCache> CacheServer<T> {
         Self { service }
     }
 }
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl<T> ::std::clone::Clone for CacheServer<T> {
     fn clone(&self) -> Self {
         Self {
@@ -242,7 +242,7 @@ impl<T> ::std::clone::Clone for CacheServer<T> {
         }
     }
 }
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl<T: BlockingCache> ::mmap_rpc::server::Service for CacheServer<T> {
     fn name(&self) -> &'static str {
         Self::NAME
@@ -268,12 +268,12 @@ impl<T: BlockingCache> ::mmap_rpc::server::Service for CacheServer<T> {
 /// Client side of `cache.OldCache`: opens calls on a channel. Clones share the channel.
 #[deprecated]
 #[derive(Debug, Clone)]
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub struct OldCacheClient {
     channel: ::mmap_rpc::Channel,
     methods: [::mmap_rpc::Method; 1],
 }
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl OldCacheClient {
     /// Full names of the methods, in the order of their declaration.
     pub const METHODS: [&'static str; 1] = ["/cache.OldCache/Get"];
@@ -307,7 +307,7 @@ impl OldCacheClient {
 /// Nobody calls this any more.
 ///
 /// Server side of `cache.OldCache`, blocking: each method runs on a thread of the server until it returns.
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub trait BlockingOldCache: ::std::marker::Send + ::std::marker::Sync + 'static {
     /// Answers `/cache.OldCache/Get`.
     fn get(
@@ -317,11 +317,11 @@ pub trait BlockingOldCache: ::std::marker::Send + ::std::marker::Sync + 'static 
 }
 /// Routes calls of `cache.OldCache` to a [`BlockingOldCache`].
 #[derive(Debug)]
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub struct OldCacheServer<T> {
     service: ::std::sync::Arc<T>,
 }
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl<T: BlockingOldCache> OldCacheServer<T> {
     /// Full name of the service.
     pub const NAME: &'static str = "cache.OldCache";
@@ -336,7 +336,7 @@ impl<T: BlockingOldCache> OldCacheServer<T> {
         Self { service }
     }
 }
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl<T> ::std::clone::Clone for OldCacheServer<T> {
     fn clone(&self) -> Self {
         Self {
@@ -344,7 +344,7 @@ impl<T> ::std::clone::Clone for OldCacheServer<T> {
         }
     }
 }
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl<T: BlockingOldCache> ::mmap_rpc::server::Service for OldCacheServer<T> {
     fn name(&self) -> &'static str {
         Self::NAME

@@ -2,7 +2,7 @@
 /// Message `shop.orders.v1.Order`.
 #[derive(Clone, PartialEq, ::mmap_rpc::__private::prost::Message)]
 #[prost(prost_path = "::mmap_rpc::__private::prost")]
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub struct Order {
     /// Field `lines`, number 1.
     #[prost(message, repeated, tag = "1")]
@@ -27,7 +27,7 @@ pub struct Order {
     pub payer: ::core::option::Option<order::Payer>,
 }
 /// Nested message and enum types in `Order`.
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub mod order {
     /// Message `shop.orders.v1.Order.Line`.
     #[derive(Clone, Copy, PartialEq, Eq, Hash, ::mmap_rpc::__private::prost::Message)]
@@ -99,12 +99,12 @@ pub mod order {
 ///
 /// Client side of `shop.orders.v1.Orders`: opens calls on a channel. Clones share the channel.
 #[derive(Debug, Clone)]
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub struct OrdersClient {
     channel: ::mmap_rpc::Channel,
     methods: [::mmap_rpc::Method; 2],
 }
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl OrdersClient {
     /// Full names of the methods, in the order of their declaration.
     pub const METHODS: [&'static str; 2] = [
@@ -152,7 +152,7 @@ impl OrdersClient {
 /// Takes orders.
 ///
 /// Server side of `shop.orders.v1.Orders`, blocking: each method runs on a thread of the server until it returns.
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub trait BlockingOrders: ::std::marker::Send + ::std::marker::Sync + 'static {
     /// Places an order.
     ///
@@ -174,11 +174,11 @@ pub trait BlockingOrders: ::std::marker::Send + ::std::marker::Sync + 'static {
 }
 /// Routes calls of `shop.orders.v1.Orders` to a [`BlockingOrders`].
 #[derive(Debug)]
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub struct OrdersServer<T> {
     service: ::std::sync::Arc<T>,
 }
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl<T: BlockingOrders> OrdersServer<T> {
     /// Full name of the service.
     pub const NAME: &'static str = "shop.orders.v1.Orders";
@@ -196,7 +196,7 @@ impl<T: BlockingOrders> OrdersServer<T> {
         Self { service }
     }
 }
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl<T> ::std::clone::Clone for OrdersServer<T> {
     fn clone(&self) -> Self {
         Self {
@@ -204,7 +204,7 @@ impl<T> ::std::clone::Clone for OrdersServer<T> {
         }
     }
 }
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl<T: BlockingOrders> ::mmap_rpc::server::Service for OrdersServer<T> {
     fn name(&self) -> &'static str {
         Self::NAME

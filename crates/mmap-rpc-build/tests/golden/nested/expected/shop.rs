@@ -2,7 +2,7 @@
 /// Message `shop.Article`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::mmap_rpc::__private::prost::Message)]
 #[prost(prost_path = "::mmap_rpc::__private::prost")]
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub struct Article {
     /// Field `number`, number 1.
     #[prost(uint64, tag = "1")]
@@ -11,7 +11,7 @@ pub struct Article {
 /// Message `shop.Receipt`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::mmap_rpc::__private::prost::Message)]
 #[prost(prost_path = "::mmap_rpc::__private::prost")]
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub struct Receipt {
     /// Field `total`, number 1.
     #[prost(uint64, tag = "1")]

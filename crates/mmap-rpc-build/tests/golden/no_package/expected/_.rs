@@ -2,7 +2,7 @@
 /// Message `Key`.
 #[derive(Clone, PartialEq, Eq, Hash, ::mmap_rpc::__private::prost::Message)]
 #[prost(prost_path = "::mmap_rpc::__private::prost")]
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub struct Key {
     /// Field `key`, number 1.
     #[prost(string, tag = "1")]
@@ -10,12 +10,12 @@ pub struct Key {
 }
 /// Client side of `Cache`: opens calls on a channel. Clones share the channel.
 #[derive(Debug, Clone)]
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub struct CacheClient {
     channel: ::mmap_rpc::Channel,
     methods: [::mmap_rpc::Method; 1],
 }
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl CacheClient {
     /// Full names of the methods, in the order of their declaration.
     pub const METHODS: [&'static str; 1] = ["/Cache/Get"];
@@ -47,7 +47,7 @@ impl CacheClient {
     }
 }
 /// Server side of `Cache`, blocking: each method runs on a thread of the server until it returns.
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub trait BlockingCache: ::std::marker::Send + ::std::marker::Sync + 'static {
     /// Answers `/Cache/Get`.
     fn get(
@@ -57,11 +57,11 @@ pub trait BlockingCache: ::std::marker::Send + ::std::marker::Sync + 'static {
 }
 /// Routes calls of `Cache` to a [`BlockingCache`].
 #[derive(Debug)]
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub struct CacheServer<T> {
     service: ::std::sync::Arc<T>,
 }
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl<T: BlockingCache> CacheServer<T> {
     /// Full name of the service.
     pub const NAME: &'static str = "Cache";
@@ -76,7 +76,7 @@ impl<T: BlockingCache> CacheServer<T> {
         Self { service }
     }
 }
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl<T> ::std::clone::Clone for CacheServer<T> {
     fn clone(&self) -> Self {
         Self {
@@ -84,7 +84,7 @@ impl<T> ::std::clone::Clone for CacheServer<T> {
         }
     }
 }
-#[allow(clippy::all, dead_code, deprecated, unreachable_pub)]
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl<T: BlockingCache> ::mmap_rpc::server::Service for CacheServer<T> {
     fn name(&self) -> &'static str {
         Self::NAME
