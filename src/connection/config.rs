@@ -30,7 +30,7 @@ pub enum Lane {
     Ring,
     /// As frames on the Unix socket that say where each message lies. A call costs what a call over a plain
     /// socket does, but for the bytes of its messages. For tracing, and what other languages speak: see
-    /// `docs/protocol.md`.
+    /// `proto/mmap_rpc.proto`.
     Socket,
 }
 
