@@ -11,6 +11,8 @@ mod fills;
 mod noise;
 #[path = "hostile/server.rs"]
 mod server;
+#[path = "hostile/socket_lane.rs"]
+mod socket_lane;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};

@@ -147,7 +147,7 @@ impl PeerSegments {
         let slots = self.words[words.clone()].iter().zip(words).filter_map(|(word, number)| {
             let word = word.as_ref().filter(|word| word.mapping.is_none() == is_base)?;
             let into = offset.checked_sub(word.offset)? / word.slot_size;
-            (into < u64::from(word.slots)).then_some(number as u32 * 64 + into as u32)
+            (into < u64::from(word.slots)).then(|| number as u32 * 64 + into as u32)
         });
         let no_slot = || Violation::Segment(format!("no slot at offset {offset} of segment {segment_id}"));
         slots.into_iter().next().ok_or_else(no_slot)

@@ -92,9 +92,25 @@ pub enum Frame {
     ConnectRequest,
     Refusal,
     Disconnect,
-    SegmentAdded { id: u32, bytes: u64, slot_size: u64, slot_count: u32, first_handle: u32 },
+    SegmentAdded {
+        id: u32,
+        bytes: u64,
+        slot_size: u64,
+        slot_count: u32,
+        first_handle: u32,
+    },
     SegmentDropped(u32),
     SegmentDropAcknowledged(u32),
+    /// A call on the socket lane.
+    Call {
+        connection_id: &'static str,
+        method: &'static str,
+        segment_id: u32,
+        offset: u64,
+        size: u64,
+    },
+    Cancel(u32),
+    Goaway,
     RpcRequest,
     RpcResponse,
     Doorbell,
@@ -133,6 +149,17 @@ impl Frame {
             }
             Self::SegmentDropped(segment_id) => Message::SegmentDropped { segment_id },
             Self::SegmentDropAcknowledged(segment_id) => Message::SegmentDropAcknowledged { segment_id },
+            Self::Call { connection_id, method, segment_id, offset, size } => {
+                Message::RpcRequest(RpcRequest {
+                    connection_id: connection_id.into(),
+                    method: method.into(),
+                    call_id: 1,
+                    timeout_us: 0,
+                    request: Span { segment_id, offset, size },
+                })
+            }
+            Self::Cancel(call_id) => Message::Cancel { call_id },
+            Self::Goaway => Message::Goaway,
             Self::RpcRequest => Message::RpcRequest(RpcRequest {
                 connection_id,
                 method: "/a.B/C".into(),

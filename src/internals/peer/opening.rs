@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::{PATIENCE, Peer, receive, send_all};
-use crate::connection::{ClientHandshake, Config, Frames, HandshakeError, Link, answer};
+use crate::connection::{ClientHandshake, Config, Frames, HandshakeError, Lane, Link, answer};
 use crate::os::{Doorbell, Listener, Socket};
 use crate::wire::{ConnectRequest, ConnectResponse, Limits, Memory, Message, VersionRange};
 
@@ -54,7 +54,19 @@ impl ClientOffer {
     /// # Errors
     /// If memory or descriptors are short.
     pub fn honest() -> io::Result<Self> {
-        let (handshake, frame, descriptors) = ClientHandshake::start(Config::default())?;
+        Self::of(Config::default())
+    }
+
+    /// An honest offer to send calls over the socket.
+    ///
+    /// # Errors
+    /// If memory or descriptors are short.
+    pub fn on_socket_lane() -> io::Result<Self> {
+        Self::of(Config { lane: Lane::Socket, ..Config::default() })
+    }
+
+    fn of(config: Config) -> io::Result<Self> {
+        let (handshake, frame, descriptors) = ClientHandshake::start(config)?;
         let Message::ConnectRequest(request) = decode(&frame) else {
             unreachable!("a client starts with a ConnectRequest")
         };
