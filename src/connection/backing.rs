@@ -41,7 +41,7 @@ use crate::error::Violation;
 use crate::layout::words::{CONTROL_LINE, HANDLE_WORDS};
 use crate::layout::{Geometry, HEADER_BYTES, Handle, Header, PAGE};
 use crate::os::{FileStore, LONGEST_FILE, Mapping, NamedFile, SharedFile};
-use crate::rpc::{PooledBuf, Private, Status};
+use crate::rpc::{Letter, Private, Status, read_message};
 use crate::slab;
 use crate::sync::{Ordering, fence};
 use crate::wire::Limits;
@@ -142,9 +142,8 @@ impl FileBacking {
         let file = SharedFile::open(path).map_err(|error| Violation::Segment(error.to_string()))?;
         let file = Held::Opened(file);
         let malformed = |check: String| Violation::Segment(format!("{}: {check}", path.display()));
-        let mut page = [0; HEADER_BYTES];
-        read_exactly(&file, &mut page, 0)?;
-        let (client, server) = read_head(&page).map_err(malformed)?;
+        let page = |at| read_array::<HEADER_BYTES>(&file, at).map_err(|error| malformed(error.to_string()));
+        let (client, server) = read_head(&page(0)?).map_err(malformed)?;
         let mut geometries = Vec::new();
         for place in [client, server] {
             if !place.is_inside(file.len()) {
@@ -156,8 +155,7 @@ impl FileBacking {
                     format!("{path:?} has a region of {} bytes, max_region_bytes is {cap}", place.length);
                 return Err(Violation::Limit(check).into());
             }
-            read_exactly(&file, &mut page, place.offset)?;
-            let header = Header::validate(&page, place.length);
+            let header = Header::validate(&page(place.offset)?, place.length);
             geometries.push(header.map_err(|error| malformed(format!("header: {error}")))?.geometry);
         }
         if client.offset < server.end() && server.offset < client.end() {
@@ -189,15 +187,13 @@ impl FileBacking {
     }
 
     /// Copies a message of the peer's; its slot goes back.
-    pub(super) fn fetch(&self, slot: ReceivedSlot, offset: u64) -> Result<Private, Violation> {
-        let len = slot.len();
-        let mut copy = PooledBuf::with_room_for(len);
-        let read = copy.extend_with(len, |room| self.file.read_at(room, self.peer_at + offset));
-        read.map_err(|error| self.broken(&error))?;
-        match copy.as_slice().len() {
-            all if all == len => Ok(Private::pooled(copy)),
-            _ => Err(self.broken(&truncated())),
-        }
+    pub(super) fn fetch(
+        &self,
+        slot: ReceivedSlot,
+        offset: u64,
+        letter: Letter,
+    ) -> Result<Option<Private>, Violation> {
+        read_message(&self.file, self.peer_at + offset, slot.len(), letter).map_err(Violation::Segment)
     }
 
     // ---- returns -------------------------------------------------------------------------------------
@@ -216,11 +212,11 @@ impl FileBacking {
     /// Copies the peer's return words.
     pub(super) fn refresh_returns(&self, link: &Link) -> Result<(), Violation> {
         const WORD: usize = size_of::<u64>();
-        let mut bytes = [0; HANDLE_WORDS * WORD];
         let _order = self.lock();
         let peer = link.peer_base();
-        read_exactly(&self.file, &mut bytes, self.peer_at + peer.geometry.ret_offset)
-            .map_err(|error| self.broken(&error))?;
+        let bytes =
+            read_array::<{ HANDLE_WORDS * WORD }>(&self.file, self.peer_at + peer.geometry.ret_offset);
+        let bytes = bytes.map_err(|error| self.broken(&error))?;
         for (word, bytes) in peer.view().ret().iter().zip(bytes.chunks_exact(WORD)) {
             let value = u64::from_le_bytes(bytes.try_into().expect("chunks of a word"));
             // Relaxed: a harvest follows, by this thread, or by one that holds its lock meanwhile and for
@@ -239,14 +235,15 @@ impl FileBacking {
 
     /// Copies what the peer says of that.
     pub(super) fn refresh_want_space(&self, link: &Link) {
-        let mut epoch = [0; 4];
         // The return that was just written comes first.
         fence(Ordering::SeqCst);
         let peer = link.peer_base();
         let at = self.peer_at + peer.geometry.control_offset + WANT_SPACE;
-        match read_exactly(&self.file, &mut epoch, at) {
+        match read_array(&self.file, at) {
             // Relaxed: compared with epochs of before, and nothing else.
-            Ok(()) => peer.view().control().want_space.0.store(u32::from_le_bytes(epoch), Ordering::Relaxed),
+            Ok(epoch) => {
+                peer.view().control().want_space.0.store(u32::from_le_bytes(epoch), Ordering::Relaxed)
+            }
             Err(error) => drop(link.violated(self.broken(&error))),
         }
     }
@@ -312,14 +309,10 @@ fn read_head(page: &[u8; HEADER_BYTES]) -> Result<(Place, Place), String> {
     Ok((place(16), place(32)))
 }
 
-fn read_exactly(file: &SharedFile, bytes: &mut [u8], at: u64) -> io::Result<()> {
-    let mut room = vec![MaybeUninit::uninit(); bytes.len()];
+fn read_array<const N: usize>(file: &SharedFile, at: u64) -> io::Result<[u8; N]> {
+    let mut room = [MaybeUninit::uninit(); N];
     let read = file.read_at(&mut room, at)?;
-    if read.len() < bytes.len() {
-        return Err(truncated());
-    }
-    bytes.copy_from_slice(read);
-    Ok(())
+    <[u8; N]>::try_from(&*read).map_err(|_| truncated())
 }
 
 fn truncated() -> io::Error {

@@ -3,11 +3,11 @@
 //! Cold: a call comes here when it found no slot, and what it asks for costs a thousand times what a lock
 //! does.
 
-use crate::connection::link::{Link, thread_ordinal, too_large};
+use crate::connection::link::{Link, thread_ordinal};
 use crate::connection::outbox::Outgoing;
 use crate::connection::post::encode;
 use crate::connection::region::{NewSegment, NoGrowth, Reserved, Run};
-use crate::connection::send::SendFailure;
+use crate::connection::send::{SendFailure, too_large};
 use crate::os::create_sealed;
 use crate::rpc::Status;
 use crate::wire::{Message, SegmentAdded};

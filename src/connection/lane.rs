@@ -33,9 +33,6 @@ use crate::wire::{Failure, Message, RpcRequest, RpcResponse, Span};
 /// What a client's call of an unknown method becomes: the number of no method.
 pub(crate) const UNKNOWN_METHOD: u32 = u32::MAX;
 
-/// Entries that may wait for a driver that does not take them: then the socket is not read.
-const MOST_WAITING: usize = 256;
-
 /// How a connection's calls travel, unless it is by the ring.
 pub(crate) struct SocketLane {
     /// What each call in flight has called, by its index: written by the server's driver when the request
@@ -78,14 +75,6 @@ pub(super) enum Came {
         code: u32,
         text: String,
     },
-}
-
-/// What waits, oldest first.
-pub(super) type Waiting = std::collections::VecDeque<Came>;
-
-/// Whether the socket is not to be read before some of it was taken.
-pub(super) fn is_full(waiting: &Waiting) -> bool {
-    waiting.len() >= MOST_WAITING
 }
 
 impl Link {

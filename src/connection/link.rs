@@ -13,14 +13,13 @@ use crate::connection::close::Closed;
 use crate::connection::lane::SocketLane;
 use crate::connection::outbox::Outbox;
 use crate::connection::region::OwnRegion;
-use crate::connection::send::SendFailure;
+use crate::connection::send::{SendFailure, too_large, too_large_for_file};
 use crate::connection::space::SpaceNews;
 use crate::error::Violation;
 use crate::layout::words::{ConsumerView, Control, ProducerView, SlabView};
 use crate::layout::{Geometry, Handle, RegionView};
 use crate::os::{Credentials, Doorbell, ForkMark, Mapping, Socket};
 use crate::ring::{Entry, Kicker, Producer, ReserveError};
-use crate::rpc::Status;
 use crate::slab::{self, Claim, Fill, Fills};
 use crate::sync::Ordering;
 use crate::wire::{Limits, Message};
@@ -373,21 +372,6 @@ impl fmt::Debug for Link {
             .field("closed", &self.closed.reason())
             .finish()
     }
-}
-
-#[cold]
-pub(super) fn too_large(len: u64, max: u64) -> Status {
-    Status::resource_exhausted(format!(
-        "message of {len} bytes exceeds max_message_size ({max} bytes); raise max_message_size on both sides"
-    ))
-}
-
-#[cold]
-fn too_large_for_file(len: u64, max: u64) -> Status {
-    Status::resource_exhausted(format!(
-        "message of {len} bytes exceeds what the connection's file was made for ({max} bytes); raise \
-         max_message_size and max_region_bytes on both sides"
-    ))
 }
 
 /// A small number of the calling thread's own: spreads threads over bit-set words.

@@ -22,6 +22,21 @@ pub(crate) enum SendFailure {
     Failed(Status),
 }
 
+#[cold]
+pub(super) fn too_large(len: u64, max: u64) -> Status {
+    Status::resource_exhausted(format!(
+        "message of {len} bytes exceeds max_message_size ({max} bytes); raise max_message_size on both sides"
+    ))
+}
+
+#[cold]
+pub(super) fn too_large_for_file(len: u64, max: u64) -> Status {
+    Status::resource_exhausted(format!(
+        "message of {len} bytes exceeds what the connection's file was made for ({max} bytes); raise \
+         max_message_size and max_region_bytes on both sides"
+    ))
+}
+
 /// A claimed slot that its holder fills. Dropped, it goes back to the free list: that is abort.
 ///
 /// `L` is how the holder keeps the connection: by borrow inside a call, by `Arc` in a public loan.

@@ -9,13 +9,16 @@
 //! A driver owns it: it feeds what the socket delivers, asks for events, and parks when there is none. Both
 //! the blocking and any other driver run this one machine.
 
+mod came;
+
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::connection::arrivals::{Advance, Arrivals};
 use crate::connection::close::CloseReason;
 use crate::connection::frames::Frames;
-use crate::connection::lane::{Came, Waiting, is_full, translate, unexpected};
+use crate::connection::lane::Came;
 use crate::connection::link::Link;
 use crate::connection::received::{Arrived, Outside};
 use crate::connection::segments::PeerSegments;
@@ -23,7 +26,6 @@ use crate::connection::send::SendFailure;
 use crate::error::Violation;
 use crate::layout::Handle;
 use crate::ring::{Body, Consumer, Entry, Inline, Kind, Next, Sleeper};
-use crate::rpc::Private;
 use crate::wire::Message;
 
 /// Which side of the connection this is: it decides which entries may come.
@@ -132,10 +134,8 @@ pub(crate) struct Session {
     stalled: Option<Stalled>,
     /// Messages that the peer is still writing.
     arrivals: Arrivals,
-    /// Whether entries come over the socket.
-    is_socket_lane: bool,
-    /// Those that have.
-    came: Waiting,
+    /// Entries that came over the socket, on that lane, and wait to be polled.
+    came: VecDeque<Came>,
     /// Writes our `sleep` word.
     sleeper: Sleeper,
     /// Writes our `want_space` word.
@@ -153,8 +153,7 @@ impl Session {
             entry: Entry::nop(),
             stalled: None,
             arrivals: Arrivals::default(),
-            is_socket_lane: link.is_socket_lane(),
-            came: Waiting::new(),
+            came: VecDeque::new(),
             sleeper: Sleeper::new(),
             space_waiter: Sleeper::new(),
         }
@@ -169,22 +168,6 @@ impl Session {
             || !self.arrivals.is_full() && self.consumer.is_ready(link.consumer_view())
             || self.arrivals.has_more(link)
             || self.has_waiting()
-    }
-
-    /// Whether entries that came over the socket wait to be polled.
-    #[inline]
-    pub(crate) fn has_waiting(&self) -> bool {
-        !self.came.is_empty()
-    }
-
-    /// Whether so many do that no more are to be read.
-    pub(super) fn is_full(&self) -> bool {
-        is_full(&self.came)
-    }
-
-    /// The most events that a peer that is gone can have left behind.
-    pub(crate) fn most_left(&self, link: &Link) -> usize {
-        link.consumer_view().entries.len() + self.came.len()
     }
 
     /// What a driver asks while it spins. An entry that is stalled keeps its driver busy with the socket, and
@@ -206,7 +189,7 @@ impl Session {
         handle: impl FnOnce(Event<'_>) -> Result<R, Violation>,
     ) -> Result<Polled<R>, Violation> {
         // Apart: mostly nothing is under way but what lies in the ring.
-        if !self.arrivals.is_empty() || self.stalled.is_some() || self.is_socket_lane {
+        if !self.arrivals.is_empty() || self.stalled.is_some() || link.is_socket_lane() {
             return self.poll_further(link, handle);
         }
         self.poll_ring(link, handle)
@@ -240,7 +223,7 @@ impl Session {
         link: &Arc<Link>,
         handle: impl FnOnce(Event<'_>) -> Result<R, Violation>,
     ) -> Result<Polled<R>, Violation> {
-        if self.is_socket_lane {
+        if link.is_socket_lane() {
             return self.poll_came(link, handle);
         }
         if !self.arrivals.is_empty() {
@@ -260,34 +243,6 @@ impl Session {
             Some(stalled) => self.poll_slot(link, matches!(stalled, Stalled::SocketWasDry), handle),
             None => self.poll_ring(link, handle),
         }
-    }
-
-    /// [`poll`](Self::poll) for what came over the socket.
-    fn poll_came<R>(
-        &mut self,
-        link: &Arc<Link>,
-        handle: impl FnOnce(Event<'_>) -> Result<R, Violation>,
-    ) -> Result<Polled<R>, Violation> {
-        match self.came.pop_front() {
-            None => return Ok(Polled::Empty),
-            Some(Came::Entry(entry)) => self.entry = entry,
-            Some(Came::Failure { call_id, code, text }) => {
-                let outside = &mut Some(Outside::Private(Private::copied(text.as_bytes())));
-                let payload = Arrived { inline: Inline::EMPTY, outside };
-                return hand_over(Some(Event::Reply { call_id, code, payload }), handle);
-            }
-        }
-        let Body::Slot(descriptor) = self.entry.body() else {
-            let payload = Arrived { inline: self.entry.inline(), outside: &mut None };
-            return hand_over(event(self.role, link, &self.entry, payload)?, handle);
-        };
-        let slot = self.segments.admit(link, descriptor)?;
-        let outside = match link.file() {
-            None => Outside::Slot(slot),
-            Some(file) => Outside::Private(file.fetch(slot, descriptor.offset)?),
-        };
-        let payload = Arrived { inline: Inline::EMPTY, outside: &mut Some(outside) };
-        hand_over(event(self.role, link, &self.entry, payload)?, handle)
     }
 
     /// What becomes of an entry whose message is in a slot. `announced`: its segment must be known by now.
@@ -419,13 +374,7 @@ impl Session {
                     link.close(CloseReason::Disconnected);
                     return Err(SendFailure::Failed(link.closed_status()));
                 }
-                other => {
-                    let came = match &link.lane {
-                        Some(lane) => translate(link, lane, self.role, &self.segments, other),
-                        None => Err(unexpected(&other)),
-                    };
-                    self.came.push_back(came.map_err(|violation| link.violated(violation))?);
-                }
+                other => self.take_in(link, other).map_err(|violation| link.violated(violation))?,
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Messages that lie in a file from its first byte on: encoded into it, and copied out of it once.
+//! Messages that lie in a file: encoded into it from its first byte on, and copied out of it once.
 //!
 //! What is short is gathered in a small buffer and written together; what is long goes from where it lies
 //! straight into the file, so that a message of megabytes is copied once on its way, by the kernel.
@@ -40,12 +40,13 @@ impl fmt::Display for Letter {
     }
 }
 
-/// A copy of the file's first `size` bytes; `None` of none.
+/// A copy of the `size` bytes of a file from `start` on; `None` of none.
 ///
 /// # Errors
 /// A text: what the kernel says, or that the file has fewer.
 pub(crate) fn read_message(
     file: &SharedFile,
+    start: u64,
     size: usize,
     letter: Letter,
 ) -> Result<Option<Private>, String> {
@@ -59,7 +60,7 @@ pub(crate) fn read_message(
     copy.extend_from_slice(&[0; ALIGNED][..pad]);
     loop {
         let got = copy.as_slice().len() - pad;
-        let read = copy.extend_with(size - got, |room| file.read_at(room, got as u64));
+        let read = copy.extend_with(size - got, |room| file.read_at(room, start + got as u64));
         read.map_err(|error| format!("read {}: {error}", file.path().display()))?;
         match copy.as_slice().len() - pad {
             all if all == size => {
@@ -230,7 +231,7 @@ mod tests {
     }
 
     fn read(file: &SharedFile, size: usize) -> Vec<u8> {
-        let message = read_message(file, size, Letter::Reply).unwrap();
+        let message = read_message(file, 0, size, Letter::Reply).unwrap();
         message.map_or(Vec::new(), |message| message.into_bytes().to_vec())
     }
 
@@ -301,7 +302,9 @@ mod tests {
     #[test]
     fn a_file_that_takes_or_has_too_little_is_an_error_with_its_path() {
         let (dir, file) = file(100);
-        let error = read_message(&file, 101, Letter::Reply).err().unwrap();
+        let tail = read_message(&file, 97, 3, Letter::Reply).unwrap().unwrap();
+        assert_eq!(tail.into_bytes(), vec![0; 3]);
+        let error = read_message(&file, 0, 101, Letter::Reply).err().unwrap();
         assert!(error.contains("file ends after 100 bytes of a reply of 101"), "{error}");
         let path = dir.path().join("read-only");
         std::fs::write(&path, "").unwrap();

@@ -1,85 +1,15 @@
-//! Messages that encode to another length than they say, or panic on the way: written by hand, since
-//! generated ones cannot.
+//! Messages that encode to another length than they say, or panic on the way.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use mmap_rpc::__private::prost::bytes::{Buf, BufMut};
-use mmap_rpc::__private::prost::encoding::{DecodeContext, WireType};
-use mmap_rpc::__private::prost::{DecodeError, Message};
-use mmap_rpc::server::{Exchange, Handled, Handlers, Service};
-use mmap_rpc::{Channel, Code, Request, Response, Server};
+use mmap_rpc::server::Handlers;
+use mmap_rpc::{Channel, Code, Request, Server};
+use testkit::lies::{LIE, Liar, Liars, Lie};
 use testkit::proto::{Blob, EchoClient};
 use testkit::{LocalServer, PATIENCE, noise};
 
 /// Lengths of messages that travel in an entry, in a slot, and in a slot that is read while it is written.
 const LENGTHS: [usize; 4] = [50, 5_000, 100_000, 3 << 20];
-
-/// What a message does instead of what it says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Lie {
-    /// It writes less.
-    #[default]
-    Short,
-    /// It wants to write more, and panics for want of room.
-    Long,
-    /// It panics half way.
-    Panic,
-}
-
-const LIES: [Lie; 3] = [Lie::Short, Lie::Long, Lie::Panic];
-
-#[derive(Debug, Default)]
-struct Liar {
-    said: usize,
-    lie: Lie,
-}
-
-impl Message for Liar {
-    fn encode_raw(&self, out: &mut impl BufMut) {
-        out.put_bytes(7, self.said / 2);
-        match self.lie {
-            Lie::Short => {}
-            Lie::Long => out.put_bytes(7, self.said),
-            Lie::Panic => panic!("half way"),
-        }
-    }
-
-    fn merge_field(
-        &mut self,
-        _: u32,
-        _: WireType,
-        _: &mut impl Buf,
-        _: DecodeContext,
-    ) -> Result<(), DecodeError> {
-        Ok(())
-    }
-
-    fn encoded_len(&self) -> usize {
-        self.said
-    }
-
-    fn clear(&mut self) {}
-}
-
-/// Answers each request with a lie: its bytes choose the length and the kind.
-struct Liars;
-
-impl Service for Liars {
-    fn name(&self) -> &'static str {
-        "lies.Liars"
-    }
-
-    fn methods(&self) -> &'static [&'static str] {
-        &["/lies.Liars/Lie"]
-    }
-
-    fn call(&self, _: usize, exchange: Exchange<'_>) -> Handled {
-        exchange.unary(|request: Request<Blob>| {
-            let data = &request.get_ref().data;
-            Ok(Response::new(Liar { said: LENGTHS[usize::from(data[0])], lie: LIES[usize::from(data[1])] }))
-        })
-    }
-}
 
 fn is_served(channel: &Channel) {
     let client = EchoClient::new(channel.clone());
@@ -116,9 +46,9 @@ fn a_request_that_lies_fails_its_call_and_nothing_else() {
 #[test]
 fn a_reply_that_lies_is_internal_and_the_server_lives_on() {
     for handlers in [Handlers::Inline, Handlers::Pool(1)] {
-        let server = LocalServer::start(Server::builder().handlers(handlers).service(Liars));
+        let server = LocalServer::start(Server::builder().handlers(handlers).service(Liars(&LENGTHS)));
         let channel = Channel::connect(server.path()).unwrap();
-        let method = channel.method("/lies.Liars/Lie");
+        let method = channel.method(LIE);
         for which in 0..LENGTHS.len() as u8 {
             for (lie, says) in (0..).zip(["encoded_len", "panicked", "panicked: half way"]) {
                 for _ in 0..10 {

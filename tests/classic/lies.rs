@@ -3,11 +3,9 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use mmap_rpc::__private::prost::bytes::{Buf, BufMut};
-use mmap_rpc::__private::prost::encoding::{DecodeContext, WireType};
-use mmap_rpc::__private::prost::{DecodeError, Message};
-use mmap_rpc::server::{Exchange, Handled, Handlers, Service};
-use mmap_rpc::{Channel, Code, Request, Response, Server};
+use mmap_rpc::server::Handlers;
+use mmap_rpc::{Channel, Code, Server};
+use testkit::lies::{LIE, LIES, Liar, Liars, Lie};
 use testkit::proto::{Blob, EchoClient};
 use testkit::{PATIENCE, noise};
 
@@ -15,69 +13,6 @@ use crate::Site;
 
 /// Lengths of messages that are gathered, and that are written in pieces.
 const LENGTHS: [usize; 3] = [50, 100_000, 3 << 20];
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Lie {
-    #[default]
-    Short,
-    Long,
-    Panic,
-}
-
-const LIES: [Lie; 3] = [Lie::Short, Lie::Long, Lie::Panic];
-
-#[derive(Debug, Default)]
-struct Liar {
-    said: usize,
-    lie: Lie,
-}
-
-impl Message for Liar {
-    fn encode_raw(&self, out: &mut impl BufMut) {
-        out.put_slice(&vec![7; self.said / 2]);
-        match self.lie {
-            Lie::Short => {}
-            Lie::Long => out.put_slice(&vec![7; self.said]),
-            Lie::Panic => panic!("half way"),
-        }
-    }
-
-    fn merge_field(
-        &mut self,
-        _: u32,
-        _: WireType,
-        _: &mut impl Buf,
-        _: DecodeContext,
-    ) -> Result<(), DecodeError> {
-        Ok(())
-    }
-
-    fn encoded_len(&self) -> usize {
-        self.said
-    }
-
-    fn clear(&mut self) {}
-}
-
-/// Answers each request with a lie: its bytes choose the length and the kind.
-struct Liars;
-
-impl Service for Liars {
-    fn name(&self) -> &'static str {
-        "lies.Liars"
-    }
-
-    fn methods(&self) -> &'static [&'static str] {
-        &["/lies.Liars/Lie"]
-    }
-
-    fn call(&self, _: usize, exchange: Exchange<'_>) -> Handled {
-        exchange.unary(|request: Request<Blob>| {
-            let data = &request.get_ref().data;
-            Ok(Response::new(Liar { said: LENGTHS[usize::from(data[0])], lie: LIES[usize::from(data[1])] }))
-        })
-    }
-}
 
 #[track_caller]
 fn assert_well(channel: &Channel) {
@@ -91,9 +26,9 @@ fn assert_well(channel: &Channel) {
 #[test]
 fn a_reply_that_lies_is_internal() {
     for handlers in [Handlers::Inline, Handlers::Pool(1)] {
-        let site = Site::with(Server::builder().service(Liars).handlers(handlers));
+        let site = Site::with(Server::builder().service(Liars(&LENGTHS)).handlers(handlers));
         let channel = Channel::connect_classic(site.server.path()).unwrap();
-        let method = channel.method("/lies.Liars/Lie");
+        let method = channel.method(LIE);
         for length in 0..LENGTHS.len() as u8 {
             for lie in 0..LIES.len() as u8 {
                 let request = Blob { data: vec![length, lie].into() };

@@ -148,7 +148,7 @@ impl Connection {
             let why = format!("a reply of {size} bytes exceeds max_message_size ({longest}) of the channel");
             return Err(Status::resource_exhausted(why));
         }
-        let message = read_message(&self.file, size as usize, Letter::Reply);
+        let message = read_message(&self.file, 0, size as usize, Letter::Reply);
         let message = message.map_err(|why| self.broken(&why))?;
         self.state = State::Idle;
         Ok(message)

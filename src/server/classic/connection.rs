@@ -188,7 +188,7 @@ impl ClassicConnection {
         if shared.is_draining() {
             return Err(handler_error(&Status::unavailable("the server is shutting down")));
         }
-        read_message(file, size as usize, Letter::Request).map(|payload| (number, payload))
+        read_message(file, 0, size as usize, Letter::Request).map(|payload| (number, payload))
     }
 
     fn call(&self, method: String, number: u32, payload: Option<Private>, shared: &Shared) {
