@@ -28,9 +28,8 @@ pub enum Lane {
     /// Through rings in shared memory: no system call while both sides are busy.
     #[default]
     Ring,
-    /// As frames on the Unix socket that say where each message lies. A call costs what a call over a plain
-    /// socket does, but for the bytes of its messages. For tracing, and what other languages speak: see
-    /// `proto/mmap_rpc.proto`.
+    /// As frames on the Unix socket that say where each message lies, with the system calls and wake-ups that
+    /// this takes. For tracing, and for other languages: the frames are those of `proto/mmap_rpc.proto`.
     Socket,
 }
 

@@ -55,7 +55,7 @@ pub(crate) fn read_message(
     }
     let mut copy = PooledBuf::with_room_for(size + ALIGNED);
     // The kernel copies pages; to where a large heap block starts, 16 bytes behind a page's beginning, that
-    // takes up to three times as long.
+    // takes longer.
     let pad = copy.spare().as_ptr().align_offset(ALIGNED).min(ALIGNED);
     copy.extend_from_slice(&[0; ALIGNED][..pad]);
     loop {
@@ -146,7 +146,8 @@ impl<'a> Writer<'a> {
     }
 
     /// Whether the kernel would copy these bytes at a fraction of its speed: the processor's string
-    /// instruction takes ten times as long where the destination lies just behind the source within a page.
+    /// instruction is slow where the destination lies just behind the source within a page: see
+    /// `layout/copy.rs`.
     fn would_crawl(&self, bytes: &[u8]) -> bool {
         (1..32).contains(&(self.position.wrapping_sub(bytes.as_ptr().addr()) % 4096))
     }

@@ -13,6 +13,7 @@ pub mod ping_pong;
 pub mod raw;
 mod ring;
 mod shared;
+pub mod socket_lane;
 pub mod typed;
 pub mod typed_fixed;
 pub mod unix_socket;
@@ -42,6 +43,7 @@ pub const ALL: Catalog = &[
     &raw::Untouched,
     &headline::Copies,
     &headline::Headline,
+    &socket_lane::SocketLane,
     &classic::Classic,
     &unix_socket::UnixSocket,
 ];
