@@ -353,7 +353,8 @@ impl Reactor {
             Some(ends_at) => ends_at,
             None => self.begin_to_end(now),
         };
-        let drained = self.is_classic_drained()
+        let drained = self.shared.dispatch.is_idle()
+            && self.is_classic_drained()
             && self.open().all(|connection| connection.peer().is_drained() && !connection.is_ready());
         if !drained && now < ends_at {
             return false;
