@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use crate::client::awaited::{Awaited, Nothing};
 use crate::client::core::{Core, Handed};
 use crate::connection::{CloseReason, Link, Polled, Session, SocketState, read_control};
-use crate::os::{Event, Interest, Poller, current_cpu};
+use crate::os::{Event, Interest, Poller, RoomWatch, current_cpu};
 use crate::ring::{AdaptiveSpin, Inline, UNKNOWN_CPU, WAKING_SPIN_BUDGET, glance, spin_until};
 use crate::sync::Ordering;
 
@@ -45,6 +45,7 @@ pub(crate) enum Stop {
 pub(crate) struct Driver {
     session: Session,
     poller: Poller,
+    room: RoomWatch,
     events: Vec<Event>,
     spin: AdaptiveSpin,
     /// What our `cpu` word says.
@@ -58,14 +59,14 @@ pub(crate) struct Driver {
 impl Driver {
     pub(crate) fn new(link: &Link, session: Session, spin: Duration) -> io::Result<Self> {
         let poller = Poller::new()?;
-        poller.add(link.socket(), SOCKET, Interest::EdgeWithWrite)?;
+        poller.add(link.socket(), SOCKET, Interest::Edge)?;
         poller.add(link.own_bell(), BELL, Interest::Edge)?;
         Ok(Self {
             session,
             poller,
+            room: RoomWatch::new(Interest::Edge),
             events: Vec::new(),
-            // What comes over the socket is not to be seen in memory.
-            spin: AdaptiveSpin::new(if link.is_socket_lane() { Duration::ZERO } else { spin }),
+            spin: AdaptiveSpin::new(spin),
             cpu: UNKNOWN_CPU,
             ring_read: 0,
             unread: false,
@@ -159,7 +160,9 @@ impl Driver {
     fn wait<A: Awaited>(&mut self, core: &Core, deadline: Option<Instant>, awaited: &mut A) -> bool {
         let link = &core.link;
         let next = self.session.watch(link);
-        if self.spin.is_hot() && glance(|| next.is_there()) {
+        // What comes over the socket is not to be seen in memory.
+        let on_socket = link.is_socket_lane();
+        if !on_socket && self.spin.is_hot() && glance(|| next.is_there()) {
             self.spin.succeeded();
             return true;
         }
@@ -169,17 +172,21 @@ impl Driver {
         }
         let cpu = current_cpu();
         if cpu != self.cpu {
-            // Relaxed, as the peer's below: hints, compared and nothing else.
+            // Relaxed: a hint, compared and nothing else.
             link.own_control().cpu.0.store(cpu, Ordering::Relaxed);
             self.cpu = cpu;
         }
-        let peer_cpu = link.peer_control().cpu.0.load(Ordering::Relaxed);
-        let spin = self.spin.should_spin(cpu, peer_cpu);
+        let spin = self.spin.should_spin(cpu, link.peer_cpu());
         if spin {
             let budget = self.spin.budget();
             let budget = if link.peer_is_asleep() { budget.max(WAKING_SPIN_BUDGET) } else { budget };
             let budget = left.map_or(budget, |left| left.min(budget));
-            if spin_until(budget, || next.is_there()) {
+            if on_socket && self.poller.spin(&mut self.events, budget) {
+                self.spin.succeeded();
+                self.on_events(core, awaited);
+                return true;
+            }
+            if !on_socket && spin_until(budget, || next.is_there()) {
                 self.spin.succeeded();
                 return true;
             }
@@ -207,16 +214,22 @@ impl Driver {
             self.session.disarm(link);
             return self.hung_up(core, awaited);
         }
-        let waited = self.poller.wait(&mut self.events, timeout);
+        let watched = self.room.set(link.frames_wait(), &self.poller, link.socket(), SOCKET);
+        let waited = watched.and_then(|()| self.poller.wait(&mut self.events, timeout));
         self.session.disarm(link);
         if let Err(error) = waited {
             return core.link.close(CloseReason::Os(error.to_string()));
         }
+        self.on_events(core, awaited);
+    }
+
+    /// Does what the poller has reported.
+    fn on_events<A: Awaited>(&mut self, core: &Core, awaited: &mut A) {
         for event in mem::take(&mut self.events) {
             if event.token == BELL {
                 continue;
             }
-            if event.writable && link.flush().is_err() {
+            if event.writable && core.link.flush().is_err() {
                 return;
             }
             if event.readable || event.hangup {

@@ -19,9 +19,9 @@ use crate::error::Violation;
 use crate::layout::words::{ConsumerView, Control, ProducerView, SlabView};
 use crate::layout::{Geometry, Handle, RegionView};
 use crate::os::{Credentials, Doorbell, ForkMark, Mapping, Socket};
-use crate::ring::{Entry, Kicker, Producer, ReserveError};
+use crate::ring::{Entry, Kicker, Producer, ReserveError, UNKNOWN_CPU};
 use crate::slab::{self, Claim, Fill, Fills};
-use crate::sync::Ordering;
+use crate::sync::{AtomicBool, Ordering};
 use crate::wire::{Limits, Message};
 
 /// The peer's base segment: mapped read-only, or a mirror of one.
@@ -78,6 +78,8 @@ pub(crate) struct Link {
     pub(super) lane: Option<Box<SocketLane>>,
     pub(super) socket: Socket,
     pub(super) outbox: Mutex<Outbox>,
+    /// Whether the outbox holds frames, written under its lock.
+    pub(super) frames_wait: AtomicBool,
     /// Who of this side waits for slots or ring room.
     pub(crate) space: SpaceNews,
     pub(super) closed: Closed,
@@ -105,6 +107,7 @@ impl Link {
             lane: agreed.lane.map(Box::new),
             socket,
             outbox: Mutex::new(Outbox::default()),
+            frames_wait: AtomicBool::new(false),
             space: SpaceNews::new(),
             closed: Closed::default(),
             limits: agreed.limits,
@@ -324,6 +327,17 @@ impl Link {
     pub(crate) fn peer_is_asleep(&self) -> bool {
         // Relaxed: nobody concludes anything from it about other memory.
         self.peer_control().sleep.0.load(Ordering::Relaxed) & 1 == 1
+    }
+
+    /// The processor that the peer last said it runs on. A hint, compared and nothing else.
+    #[inline]
+    pub(crate) fn peer_cpu(&self) -> u32 {
+        match self.file() {
+            // Relaxed: a hint.
+            None => self.peer_control().cpu.0.load(Ordering::Relaxed),
+            // It says nothing there.
+            Some(_) => UNKNOWN_CPU,
+        }
     }
 
     /// Wakes this side's own driver, parked or not.

@@ -7,6 +7,7 @@ use crate::connection::link::Link;
 use crate::connection::outbox::{Outbox, Outgoing};
 use crate::connection::send::SendFailure;
 use crate::error::Violation;
+use crate::sync::Ordering;
 use crate::wire::Message;
 
 impl Link {
@@ -44,6 +45,13 @@ impl Link {
         Ok(())
     }
 
+    /// Whether frames wait for room in the socket: then the driver is to watch for it. Whoever has one wait
+    /// wakes the driver.
+    #[inline]
+    pub(crate) fn frames_wait(&self) -> bool {
+        self.frames_wait.load(Ordering::Relaxed)
+    }
+
     /// Whether everything that was sent is with the kernel.
     pub(crate) fn is_flushed(&self) -> bool {
         self.lock_outbox().is_empty()
@@ -65,6 +73,11 @@ impl Link {
                     }
                     drop(growth);
                     self.freed_here();
+                }
+                let wait = !outbox.is_empty();
+                // Relaxed: whoever turns it on rings the driver's bell, which looks again before it sleeps.
+                if self.frames_wait.swap(wait, Ordering::Relaxed) != wait && wait {
+                    self.nudge();
                 }
                 Ok(())
             }

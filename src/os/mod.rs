@@ -30,7 +30,7 @@ pub(crate) use listener::Listener;
 pub(crate) use mapping::Mapping;
 pub(crate) use memfd::{admit_sealed, create_sealed};
 pub(crate) use named::{LONGEST_FILE, NamedFile};
-pub(crate) use poller::{Event, Interest, Poller};
+pub(crate) use poller::{Event, Interest, Poller, RoomWatch};
 pub(crate) use shared_file::SharedFile;
 pub(crate) use socket::{Ready, RecvError, Socket};
 pub(crate) use store::FileStore;

@@ -3,7 +3,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::io::Errno;
@@ -57,14 +57,15 @@ impl Poller {
     /// # Errors
     /// `AlreadyExists` if it is registered; else what the kernel says.
     pub(crate) fn add(&self, fd: impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
-        use epoll::EventFlags as Flags;
-        let edge = Flags::IN | Flags::RDHUP | Flags::ET;
-        let flags = match interest {
-            Interest::Edge => edge,
-            Interest::EdgeWithWrite => edge | Flags::OUT,
-            Interest::Level => Flags::IN,
-        };
-        Ok(epoll::add(&self.0, fd, epoll::EventData::new_u64(token), flags)?)
+        Ok(epoll::add(&self.0, fd, epoll::EventData::new_u64(token), flags(interest))?)
+    }
+
+    /// Changes when a registered `fd` is reported. What is already there counts as having just arrived.
+    ///
+    /// # Errors
+    /// `NotFound` if it is not registered; else what the kernel says.
+    fn change(&self, fd: impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
+        Ok(epoll::modify(&self.0, fd, epoll::EventData::new_u64(token), flags(interest))?)
     }
 
     /// Ends the registration. Needed before the descriptor is closed if copies of it live elsewhere: the
@@ -87,6 +88,21 @@ impl Poller {
         }
     }
 
+    /// [`wait`](Self::wait) without sleeping: looks again and again until something has happened, or the time
+    /// has passed; says which. A look is a system call, and yet a fraction of a wake-up.
+    pub(crate) fn spin(&self, events: &mut Vec<Event>, budget: Duration) -> bool {
+        let start = Instant::now();
+        loop {
+            // An error is for the wait that follows to report.
+            if self.wait(events, Some(Duration::ZERO)).is_err() || !events.is_empty() {
+                return !events.is_empty();
+            }
+            if start.elapsed() >= budget {
+                return false;
+            }
+        }
+    }
+
     fn wait_into(&self, events: &mut Vec<Event>, timeout: Option<Duration>) -> rustix::io::Result<()> {
         let timeout = match timeout {
             // `epoll_pwait` counts in milliseconds, and `epoll_pwait2` is missing on older kernels and in
@@ -103,6 +119,49 @@ impl Poller {
         let mut buffer = [MaybeUninit::<epoll::Event>::uninit(); TURN];
         let (found, _) = epoll::wait(&self.0, &mut buffer, timeout.as_ref())?;
         events.extend(found.iter().map(|&raw| Event::from(raw)));
+        Ok(())
+    }
+}
+
+fn flags(interest: Interest) -> epoll::EventFlags {
+    use epoll::EventFlags as Flags;
+    let edge = Flags::IN | Flags::RDHUP | Flags::ET;
+    match interest {
+        Interest::Edge => edge,
+        Interest::EdgeWithWrite => edge | Flags::OUT,
+        Interest::Level => Flags::IN,
+    }
+}
+
+/// Whether a socket that is watched for bytes is watched for room as well.
+///
+/// Only while something waits to be written: room comes back whenever the peer reads, and each time would
+/// wake whoever waits for the answer.
+#[derive(Debug)]
+pub(crate) struct RoomWatch {
+    interest: Interest,
+}
+
+impl RoomWatch {
+    /// For a socket that was registered with this interest.
+    pub(crate) fn new(interest: Interest) -> Self {
+        Self { interest }
+    }
+
+    /// Watches for room, or no more. If there is some already, it is reported.
+    #[inline]
+    pub(crate) fn set(
+        &mut self,
+        wanted: bool,
+        poller: &Poller,
+        socket: impl AsFd,
+        token: u64,
+    ) -> io::Result<()> {
+        let interest = if wanted { Interest::EdgeWithWrite } else { Interest::Edge };
+        if interest != self.interest {
+            poller.change(socket, token, interest)?;
+            self.interest = interest;
+        }
         Ok(())
     }
 }
@@ -135,7 +194,6 @@ impl AsFd for Poller {
 mod tests {
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
-    use std::time::Instant;
 
     use super::*;
 
@@ -162,6 +220,37 @@ mod tests {
             a.read_exact(&mut [0]).unwrap();
             assert_eq!(turn(&poller, NOW), []);
         }
+    }
+
+    #[test]
+    fn a_spin_ends_with_an_event_or_the_budget() {
+        let (a, mut b) = UnixStream::pair().unwrap();
+        let poller = Poller::new().unwrap();
+        poller.add(&a, 5, Interest::Edge).unwrap();
+        let (mut events, start) = (Vec::new(), Instant::now());
+        assert!(!poller.spin(&mut events, Duration::from_millis(2)));
+        assert!(start.elapsed() >= Duration::from_millis(2));
+        b.write_all(b"x").unwrap();
+        assert!(poller.spin(&mut events, Duration::ZERO), "looks once even without a budget");
+        assert_eq!(events[0].token, 5);
+    }
+
+    #[test]
+    fn room_is_reported_only_while_it_is_wanted() {
+        let (a, mut b) = UnixStream::pair().unwrap();
+        let poller = Poller::new().unwrap();
+        poller.add(&a, 3, Interest::Edge).unwrap();
+        let mut room = RoomWatch::new(Interest::Edge);
+        let writable = |events: Vec<Event>| events.iter().filter(|event| event.writable).count();
+        assert_eq!(writable(turn(&poller, NOW)), 0);
+        room.set(true, &poller, &a, 3).unwrap();
+        assert_eq!(writable(turn(&poller, SOON)), 1, "there is room already");
+        room.set(true, &poller, &a, 3).unwrap();
+        assert_eq!(writable(turn(&poller, NOW)), 0, "nothing has changed");
+        room.set(false, &poller, &a, 3).unwrap();
+        (&a).write_all(b"x").unwrap();
+        b.read_exact(&mut [0]).unwrap();
+        assert_eq!(writable(turn(&poller, NOW)), 0, "nobody waits for it any more");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::connection::{CloseReason, Event, Link, Polled, Session, SocketState, Watch, read_control};
 use crate::error::Violation;
-use crate::os::current_cpu;
+use crate::os::{Interest, Poller, RoomWatch, current_cpu};
 use crate::ring::UNKNOWN_CPU;
 use crate::rpc::Status;
 use crate::server::caller::Caller;
@@ -22,6 +22,10 @@ const ENTRIES_PER_TURN: usize = 256;
 /// The same in bytes of payload.
 const BYTES_PER_TURN: usize = 8 << 20;
 
+/// How a socket is watched until its connection is armed for the first time: a handshake may have to wait for
+/// room.
+pub(super) const WATCHED: Interest = Interest::EdgeWithWrite;
+
 /// Turns after which a connection that has nothing, among others that have, is armed.
 const PATIENCE: u32 = 64;
 
@@ -30,6 +34,7 @@ pub(super) struct Connection {
     peer: Arc<Peer>,
     _seat: Seat,
     session: Session,
+    room: RoomWatch,
     /// What our `cpu` word says.
     cpu: u32,
     /// What the peer had read of our ring when we last looked.
@@ -55,6 +60,7 @@ impl Connection {
             peer: Arc::new(Peer::new(link)),
             _seat: seat,
             session,
+            room: RoomWatch::new(WATCHED),
             cpu: UNKNOWN_CPU,
             ring_read: 0,
             // The client may have written more behind its request.
@@ -86,12 +92,12 @@ impl Connection {
     /// Tells the client which processor serves it, and returns the client's own.
     pub(super) fn exchange_cpu(&mut self) -> (u32, u32) {
         let (link, cpu) = (&self.peer.link, current_cpu());
-        // Relaxed, both: hints, compared and nothing else.
+        // Relaxed: a hint, compared and nothing else.
         if cpu != self.cpu {
             link.own_control().cpu.0.store(cpu, Ordering::Relaxed);
             self.cpu = cpu;
         }
-        (cpu, link.peer_control().cpu.0.load(Ordering::Relaxed))
+        (cpu, link.peer_cpu())
     }
 
     /// Whether the last turn left something in the socket.
@@ -181,7 +187,7 @@ impl Connection {
 
     /// Whether requests are seen by waiting for the socket, and in no other way.
     #[inline]
-    fn is_socket_lane(&self) -> bool {
+    pub(super) fn is_socket_lane(&self) -> bool {
         self.peer.link.is_socket_lane()
     }
 
@@ -207,9 +213,15 @@ impl Connection {
     // ---- parking -------------------------------------------------------------------------------------
 
     /// Marks this side asleep. False if there is something to do first.
+    ///
+    /// `poller` is what the reactor sleeps in, and the socket's events carry `token` there.
     #[must_use]
-    pub(super) fn arm(&mut self) -> bool {
+    pub(super) fn arm(&mut self, poller: &Poller, token: u64) -> bool {
         let link = &self.peer.link;
+        if let Err(error) = self.room.set(link.frames_wait(), poller, link.socket(), token) {
+            link.close(CloseReason::Os(error.to_string()));
+            return false;
+        }
         let want_space = link.space.any();
         // While it is congested, its requests are no reason to stay awake: the client's returns are.
         let mut may_sleep = self.session.arm(link, want_space) || self.peer.is_congested();

@@ -169,7 +169,10 @@ impl Reactor {
                     self.flooded |= connection.is_flooded();
                     at += 1;
                 }
-                Turn::Idle if connection.is_done_for_now(self.active.len()) && connection.arm() => {
+                Turn::Idle
+                    if connection.is_done_for_now(self.active.len())
+                        && connection.arm(&self.poller, token(index)) =>
+                {
                     self.active.swap_remove(at);
                 }
                 Turn::Idle => at += 1,
@@ -221,6 +224,30 @@ impl Reactor {
         look(budget, || rings.clone().any(|connection| connection.is_ready()))
     }
 
+    /// Looks at all sockets for a while, if the last request came over one; true if something came.
+    fn spin_on_sockets(&mut self) -> io::Result<bool> {
+        let Some(Some(Place::Open(connection))) = self.places.get_mut(self.recent) else {
+            return Ok(false);
+        };
+        if !connection.is_socket_lane() {
+            return Ok(false);
+        }
+        let (own_cpu, peer_cpu) = connection.exchange_cpu();
+        if !self.spin.should_spin(own_cpu, peer_cpu) {
+            return Ok(false);
+        }
+        self.spun = true;
+        let start = Instant::now();
+        while start.elapsed() < self.spin.budget() {
+            self.poll(Some(Duration::ZERO))?;
+            if !self.events.is_empty() {
+                self.spin.succeeded();
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Tells all active clients which processor serves them; returns that, and the processor of the client
     /// that was served last. `None` if nobody is active.
     fn exchange_cpus(&mut self) -> Option<(u32, u32)> {
@@ -238,12 +265,15 @@ impl Reactor {
 
     /// Arms everything and waits.
     fn park(&mut self) -> io::Result<()> {
-        let places = &mut self.places;
+        let (places, poller) = (&mut self.places, &self.poller);
         self.active.retain(|&index| match &mut places[index] {
-            Some(Place::Open(connection)) => !connection.arm(),
+            Some(Place::Open(connection)) => !connection.arm(poller, token(index)),
             _ => unreachable!("active places are open connections"),
         });
         if !self.active.is_empty() {
+            return Ok(());
+        }
+        if self.spin_on_sockets()? {
             return Ok(());
         }
         let parked = Instant::now();
@@ -382,6 +412,11 @@ impl Reactor {
             _ => None,
         })
     }
+}
+
+/// What the events of a place's socket carry; those of its doorbell the next number.
+fn token(index: usize) -> u64 {
+    PLACES + 2 * index as u64
 }
 
 /// A spin of this length, or a glance.

@@ -108,3 +108,19 @@ fn a_client_that_takes_no_replies_is_not_read_for_ever() {
     site.honest_client_is_served();
     let _ = peer.is_hung_up_on();
 }
+
+/// Nothing but room in its socket wakes the server then: the client says nothing more.
+#[test]
+fn replies_that_the_socket_has_no_room_for_come_once_it_has() {
+    const CALLS: usize = 1000;
+    let _alone = alone();
+    let site = Site::new();
+    let mut peer = client_of(&site);
+    peer.send(&call(METHODS[0], 0, 0, 0).encode().repeat(CALLS), &[]).unwrap();
+    assert_eq!(peer.read(), Some("RPCResponse"), "the server has begun");
+    testkit::eventually("the server sleeps", || peer.is_slept_on());
+    for number in 1..CALLS {
+        assert_eq!(peer.read(), Some("RPCResponse"), "reply {number}");
+    }
+    assert!(!peer.has_lost());
+}

@@ -109,11 +109,12 @@ impl<'a> Rows<'a> {
     fn socket_lanes(&self) -> Vec<Ratio> {
         let small = self.over(["socket-lane", "unix-socket"], Mode::Latency, 64);
         let small = small.map(|value| at_most("socket-lane 64 B / unix-socket", value, 1.15));
-        let large = |row, least| {
+        let large = |row: &str, least| {
             let value = self.over(["unix-socket", row], Mode::Latency, 4 << 20)?;
             Some(at_least(format!("unix-socket 4 MiB / {row}"), value, least))
         };
-        [small, large("socket-lane", 4.0), large("classic", 2.0)].into_iter().flatten().collect()
+        let rows = [("socket-lane", 4.0), ("socket-lane-loans", 4.0), ("classic", 2.0)];
+        small.into_iter().chain(rows.into_iter().filter_map(|(row, least)| large(row, least))).collect()
     }
 
     fn flood(&self) -> Vec<Ratio> {

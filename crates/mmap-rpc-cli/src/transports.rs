@@ -44,6 +44,7 @@ pub const ALL: Catalog = &[
     &headline::Copies,
     &headline::Headline,
     &socket_lane::SocketLane,
+    &raw::BorrowedOnSocket,
     &classic::Classic,
     &unix_socket::UnixSocket,
 ];

@@ -1,15 +1,17 @@
 //! The reactor's half of a classic connection: from frames to handlers.
 
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::connection::{Arrived, Outside};
-use crate::os::{Credentials, Doorbell, Event, RecvError, Socket};
+use crate::os::{Credentials, Doorbell, Event, Poller, RecvError, RoomWatch, Socket};
 use crate::ring::Inline;
 use crate::rpc::{Letter, Private, Status, read_message};
 use crate::server::caller::{Caller, SocketPeer};
 use crate::server::classic::peer::{ClassicPeer, Open, handler_error};
+use crate::server::connection::WATCHED;
 use crate::server::exchange::Incoming;
 use crate::server::reactor::Shared;
 use crate::server::seats::Seat;
@@ -26,6 +28,7 @@ pub(in crate::server) struct ClassicConnection {
     _seat: Seat,
     credentials: Credentials,
     decoder: ClassicDecoder,
+    room: RoomWatch,
     /// The socket may hold something.
     unread: bool,
 }
@@ -44,9 +47,10 @@ impl ClassicConnection {
         seat: Seat,
         credentials: Credentials,
         decoder: ClassicDecoder,
-    ) -> std::io::Result<Self> {
+    ) -> io::Result<Self> {
         let peer = Arc::new(ClassicPeer::new(socket, credentials)?);
-        Ok(Self { caller: peer.clone(), peer, _seat: seat, credentials, decoder, unread: true })
+        let room = RoomWatch::new(WATCHED);
+        Ok(Self { caller: peer.clone(), peer, _seat: seat, credentials, decoder, room, unread: true })
     }
 
     pub(in crate::server) fn socket(&self) -> &Socket {
@@ -60,6 +64,11 @@ impl ClassicConnection {
     /// Whether every call has been answered and every answer sent.
     pub(in crate::server) fn is_drained(&self) -> bool {
         self.peer.is_drained()
+    }
+
+    /// Has the socket watched for room while an answer waits for some.
+    pub(in crate::server) fn watch_room(&mut self, poller: &Poller, token: u64) -> io::Result<()> {
+        self.room.set(self.peer.has_unsent(), poller, self.peer.socket(), token)
     }
 
     /// Something happened to the socket, or, if `is_bell`, another thread has answered.

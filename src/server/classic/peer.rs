@@ -91,6 +91,12 @@ impl ClassicPeer {
         self.lock().call.is_some()
     }
 
+    /// Whether an answer waits for room in the socket. What another thread leaves there, the reactor is woken
+    /// for.
+    pub(super) fn has_unsent(&self) -> bool {
+        !self.lock().unsent.is_empty()
+    }
+
     /// Sends what waits.
     pub(super) fn flush(&self) {
         let mut state = self.lock();

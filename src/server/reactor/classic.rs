@@ -2,14 +2,13 @@
 
 use crate::os::{Event, Interest};
 use crate::server::classic::{ClassicConnection, Fate};
-use crate::server::reactor::{PLACES, Place, Reactor};
+use crate::server::reactor::{Place, Reactor, token};
 
 impl Reactor {
     /// A handshake has turned out to be classic.
     pub(super) fn establish_classic(&mut self, index: usize, mut connection: Box<ClassicConnection>) {
         self.handshakes.retain(|&each| each != index);
-        let token = PLACES + 2 * index as u64 + 1;
-        let watched = self.poller.add(connection.bell(), token, Interest::Edge);
+        let watched = self.poller.add(connection.bell(), token(index) + 1, Interest::Edge);
         if let Err(error) = &watched {
             tracing::warn!(%error, "a classic client cannot be watched");
         }
@@ -26,6 +25,13 @@ impl Reactor {
     }
 
     fn settle_classic(&mut self, index: usize, fate: Fate) {
+        if fate == Fate::Open
+            && let Some(Some(Place::Classic(connection))) = self.places.get_mut(index)
+            && let Err(error) = connection.watch_room(&self.poller, token(index))
+        {
+            tracing::warn!(%error, "a classic client cannot be watched");
+            return self.settle_classic(index, Fate::Over);
+        }
         if fate == Fate::Over
             && let Some(Place::Classic(connection)) = self.remove(index)
         {

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use crate::connection::CloseReason;
 use crate::os::{Interest, Socket};
+use crate::server::connection::WATCHED;
 use crate::server::handshake::{Handshake, Step};
 use crate::server::inboxes::Newcomer;
-use crate::server::reactor::{PLACES, Place, Reactor};
+use crate::server::reactor::{Place, Reactor, token};
 
 /// Clients that are accepted at once.
 const ACCEPTS_PER_TURN: usize = 64;
@@ -53,8 +54,7 @@ impl Reactor {
             self.places.push(None);
             self.places.len() - 1
         });
-        let token = PLACES + 2 * index as u64;
-        if let Err(error) = self.poller.add(handshake.socket(), token, Interest::EdgeWithWrite) {
+        if let Err(error) = self.poller.add(handshake.socket(), token(index), WATCHED) {
             tracing::warn!(%error, "a client cannot be watched");
             self.vacant.push(index);
             return;
@@ -76,8 +76,7 @@ impl Reactor {
             Step::Established(connection) => {
                 self.handshakes.retain(|&each| each != index);
                 let link = &connection.peer().link;
-                let token = PLACES + 2 * index as u64 + 1;
-                if let Err(error) = self.poller.add(link.own_bell(), token, Interest::Edge) {
+                if let Err(error) = self.poller.add(link.own_bell(), token(index) + 1, Interest::Edge) {
                     link.close(CloseReason::Os(error.to_string()));
                 }
                 tracing::debug!(connection = link.connection_id(), peer = ?link.credentials(), "connected");

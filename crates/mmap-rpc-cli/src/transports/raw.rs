@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use mmap_rpc::server::Replier;
-use mmap_rpc::{Channel, Method, Payload, RawBody, Request, Server, ServerBuilder, Status};
+use mmap_rpc::{Channel, Lane, Method, Payload, RawBody, Request, Server, ServerBuilder, Status};
 
 use crate::args::Mode;
 use crate::machine;
@@ -31,6 +31,10 @@ pub struct Raw;
 /// Bytes that are filled where they travel, and read where they lie, by sides that spin for long.
 #[derive(Debug)]
 pub struct Borrowed;
+
+/// The same over the socket lane: what a frame that names offset and length saves, where nobody copies.
+#[derive(Debug)]
+pub struct BorrowedOnSocket;
 
 /// A message that nobody fills or reads, answered by an empty one: what a hand-off costs by size.
 #[derive(Debug)]
@@ -157,6 +161,25 @@ impl Transport for Borrowed {
 
     fn connect(&self, place: &Place) -> anyhow::Result<Box<dyn Echo>> {
         connect(channel_with(place, Channel::builder().spin(SPIN))?, BORROWED, Client::borrowed)
+    }
+}
+
+impl Transport for BorrowedOnSocket {
+    fn name(&self) -> &'static str {
+        "socket-lane-loans"
+    }
+
+    fn modes(&self) -> &'static [Mode] {
+        &[Mode::Latency]
+    }
+
+    fn serve(&self, serving: &Serving) -> anyhow::Result<()> {
+        serve(serving, Server::builder())
+    }
+
+    fn connect(&self, place: &Place) -> anyhow::Result<Box<dyn Echo>> {
+        let channel = channel_with(place, Channel::builder().lane(Lane::Socket))?;
+        connect(channel, BORROWED, Client::borrowed)
     }
 }
 
