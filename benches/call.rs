@@ -203,7 +203,7 @@ fn main() {
     let path = directory.path().join("socket");
     let server = Child::start(ROLE, &[("socket", path.to_str().expect("a path of our own"))]);
     server.expect("ready");
-    let channel = Channel::connect(&path).expect("connect");
+    let channel = Channel::connect(&path).wait().expect("connect");
     let mut criterion = Criterion::default().configure_from_args();
     floor(&mut criterion);
     calls(&mut criterion, &channel);

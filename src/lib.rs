@@ -26,7 +26,7 @@
 //! // One process:
 //! Server::builder().service(CacheServer::new(store)).bind("/run/cache.sock")?.run()?;
 //! // Another one:
-//! let client = CacheClient::connect("/run/cache.sock")?;
+//! let client = CacheClient::connect("/run/cache.sock").wait()?;
 //! let reply = client.get(GetRequest { key: "a".into() }).timeout(Duration::from_millis(5)).wait()?;
 //! ```
 //!
@@ -52,7 +52,7 @@
 //! let stop = server.shutdown_handle();
 //! let serving = std::thread::spawn(move || server.run());
 //!
-//! let channel = Channel::connect(&path)?;
+//! let channel = Channel::connect(&path).wait()?;
 //! let reverse = channel.method("/demo.Text/Reverse");
 //! let reply = channel.raw(&reverse, b"stressed").wait()?;
 //! assert_eq!(reply.to_vec(), b"desserts");
@@ -113,7 +113,9 @@ mod sync;
 pub mod testing;
 mod wire;
 
-pub use client::{Call, Channel, ChannelBuilder, ConnectError, Method, Pending, PendingRaw, RawCall};
+pub use client::{
+    Call, Channel, ChannelBuilder, Connect, ConnectError, Method, Pending, PendingRaw, RawCall,
+};
 pub use connection::{Backing, Lane};
 pub use error::Violation;
 pub use os::Credentials;

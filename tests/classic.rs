@@ -386,11 +386,11 @@ fn both_kinds_of_clients_count_as_connections() {
         });
         let error = Raw::socket(site.server.path()).open().unwrap_err();
         assert!(error.contains("max_connections"), "{error}");
-        let error = Channel::connect(site.server.path()).unwrap_err().to_string();
+        let error = Channel::connect(site.server.path()).wait().unwrap_err().to_string();
         assert!(error.contains("max_connections"), "{error}");
         assert_echo(&mut raw);
     }
-    eventually("there is room", || Channel::connect(site.server.path()).is_ok());
+    eventually("there is room", || Channel::connect(site.server.path()).wait().is_ok());
 }
 
 #[test]

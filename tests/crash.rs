@@ -91,7 +91,7 @@ fn calls_that_nobody_waits_for_yet_learn_of_it_too() {
 fn a_caller_that_waits_for_space_learns_of_it_too() {
     let _alone = alone();
     let mut server = ServerProcess::start(Setup { pool: 1, ..POOL });
-    let channel = channel_builder().max_region_bytes(4 << 20).connect(server.path()).unwrap();
+    let channel = channel_builder().max_region_bytes(4 << 20).connect(server.path()).wait().unwrap();
     let client = EchoClient::new(channel.clone());
     thread::scope(|scope| {
         // The only slot of that size stays with us.

@@ -161,7 +161,7 @@ fn only_what_a_loan_was_truncated_to_is_sent() {
 
 fn a_loan_of_another_channel_is_refused_and_given_back() {
     let server = ServerProcess::start(Setup::default());
-    let build = || channel_builder().max_region_bytes(4 * MIB as u64).connect(server.path()).unwrap();
+    let build = || channel_builder().max_region_bytes(4 * MIB as u64).connect(server.path()).wait().unwrap();
     let (mine, other) = (build(), build());
     // Far more than a region holds: each refused loan must have gone back to its own.
     for _ in 0..100 {
@@ -201,7 +201,7 @@ fn far_more_calls_than_the_ring_holds_can_be_started() {
     }
     let many = 8 * IN_FLIGHT;
     let server = ServerProcess::start(Setup { max_in_flight: many as u32, ..Setup::default() });
-    let channel = channel_builder().max_in_flight(many as u32).connect(server.path()).unwrap();
+    let channel = channel_builder().max_in_flight(many as u32).connect(server.path()).wait().unwrap();
     start_all_then_wait(&EchoClient::new(channel), many, |_| 1000);
 }
 

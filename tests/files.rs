@@ -95,7 +95,7 @@ fn a_server_that_makes_no_files_says_which_option_would() {
     let path = dir.path().join("socket");
     let server = testkit::echo::serve(Server::builder(), <_>::default()).bind(&path).unwrap();
     let (stop, thread) = (server.shutdown_handle(), std::thread::spawn(move || server.run()));
-    let refused = Channel::builder().backing(Backing::File).connect(&path).unwrap_err().to_string();
+    let refused = Channel::builder().backing(Backing::File).connect(&path).wait().unwrap_err().to_string();
     assert!(refused.contains("ServerBuilder::file_backing allows it"), "{refused}");
     stop.shutdown();
     thread.join().unwrap().unwrap();

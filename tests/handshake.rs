@@ -326,7 +326,7 @@ fn visited(answer: impl FnOnce(ServerOffer) -> ServerOffer + Send) -> ConnectErr
     let host = Host::bind(&path).unwrap();
     let outcome = watch::visit_by_channel(
         &path,
-        |path| Channel::connect(path).map(|_| ()),
+        |path| Channel::connect(path).wait().map(|_| ()),
         || {
             let offer = host.accept().unwrap().answer(&watch::METHODS).unwrap();
             let mut peer = answer(offer).let_in().unwrap();
@@ -386,7 +386,8 @@ fn answered_with(bytes: &[u8], patience: Duration) -> ConnectError {
     let path = path_in(&dir);
     let host = Host::bind(&path).unwrap();
     std::thread::scope(|scope| {
-        let client = scope.spawn(|| Channel::builder().connect_timeout(patience).connect(&path).map(|_| ()));
+        let client =
+            scope.spawn(|| Channel::builder().connect_timeout(patience).connect(&path).wait().map(|_| ()));
         let visit = host.accept().unwrap();
         if !bytes.is_empty() {
             visit.say(bytes).unwrap();
@@ -444,7 +445,7 @@ fn a_server_that_never_stops_ringing_is_a_timeout() {
         &path,
         |path| {
             let start = Instant::now();
-            let outcome = Channel::builder().connect_timeout(Duration::from_millis(200)).connect(path);
+            let outcome = Channel::builder().connect_timeout(Duration::from_millis(200)).connect(path).wait();
             assert!(start.elapsed() < Duration::from_secs(2), "the flood outlasted the deadline");
             outcome.expect_err("that is no answer")
         },
@@ -464,7 +465,7 @@ fn a_server_that_hangs_up_is_said_to_have_done_so() {
     let dir = tempfile::tempdir().unwrap();
     let path = path_in(&dir);
     let host = Host::bind(&path).unwrap();
-    let connect = |path: &Path| Channel::connect(path).map(|_| ());
+    let connect = |path: &Path| Channel::connect(path).wait().map(|_| ());
     let error = watch::visit_by_channel(&path, connect, || drop(host.accept().unwrap())).unwrap_err();
     assert!(error.to_string().contains("its log says why"), "{error}");
 }

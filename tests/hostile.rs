@@ -289,7 +289,7 @@ fn served_beside(nuisance: impl Fn(&Peer) + Sync) {
             site.honest_client_is_served();
         }
         // A newcomer is let in as well: the epoll gets its turn.
-        drop(Channel::connect(&site.path).unwrap());
+        drop(Channel::connect(&site.path).wait().unwrap());
         stop.store(true, Ordering::Relaxed);
         hostile.join().unwrap();
     });

@@ -57,7 +57,7 @@ fn both_sides(
 ) -> [(ServerProcess, Channel); 2] {
     let connect = |setup, builder: mmap_rpc::ChannelBuilder| {
         let server = ServerProcess::start(setup);
-        let channel = builder.connect(server.path()).unwrap();
+        let channel = builder.connect(server.path()).wait().unwrap();
         (server, channel)
     };
     [connect(server, channel_builder()), connect(Setup::default(), client(channel_builder()))]
@@ -132,7 +132,7 @@ fn calls_beyond_max_in_flight_fail_at_once_and_no_others_do() {
 fn a_dropped_call_makes_room_for_another() {
     for pool in [0, 2] {
         let server = ServerProcess::start(Setup { pool, ..Setup::default() });
-        let channel = channel_builder().max_in_flight(4).connect(server.path()).unwrap();
+        let channel = channel_builder().max_in_flight(4).connect(server.path()).wait().unwrap();
         let client = EchoClient::new(channel);
         for _ in 0..2_000 {
             // The place of a dropped call is taken until the server has answered it.
@@ -146,7 +146,7 @@ fn a_dropped_call_makes_room_for_another() {
 
 fn a_call_whose_deadline_passed_makes_room_for_another() {
     let server = LocalServer::start(Setup { pool: 2, ..Setup::default() }.builder());
-    let channel = channel_builder().max_in_flight(2).connect(server.path()).unwrap();
+    let channel = channel_builder().max_in_flight(2).connect(server.path()).wait().unwrap();
     let client = EchoClient::new(channel);
     for _ in 0..20 {
         let late = client.sleep(SleepRequest { milliseconds: 5 }).timeout(Duration::from_millis(1)).wait();
@@ -293,7 +293,7 @@ fn part_from(server: &ServerProcess) -> bool {
 fn a_caller_looks_for_its_reply_as_long_as_it_was_told() {
     let server = ServerProcess::start(Setup { pool: 1, ..Setup::default() });
     let parted = part_from(&server);
-    let cost = |spin| cost_of_waiting(&Channel::builder().spin(spin).connect(server.path()).unwrap());
+    let cost = |spin| cost_of_waiting(&Channel::builder().spin(spin).connect(server.path()).wait().unwrap());
     // Of 100 ms: a sleeper uses next to none, and one who spins most of them, unless the machine is busy.
     let some = Duration::from_millis(20);
     assert!(cost(Duration::ZERO) < some);

@@ -8,8 +8,7 @@ use std::time::Duration;
 use prost::Message;
 
 use crate::client::call::Call;
-use crate::client::classic::Pool;
-use crate::client::connect::{self, ConnectError};
+use crate::client::connect::{self, Connect, ConnectError};
 use crate::client::method::Method;
 use crate::client::raw::RawCall;
 use crate::client::route::Route;
@@ -35,16 +34,18 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// Connects to the server that listens on the Unix socket at `path`, with default limits.
-    ///
-    /// # Errors
-    /// [`ConnectError`] says what stands in the way and what to do.
-    pub fn connect(path: impl AsRef<Path>) -> Result<Self, ConnectError> {
+    pub(super) fn new(route: Route) -> Self {
+        Self { route }
+    }
+
+    /// A connection to the server that listens on the Unix socket at `path`, with default limits, to be
+    /// [waited for](Connect::wait).
+    pub fn connect(path: impl AsRef<Path>) -> Connect {
         Self::builder().connect(path)
     }
 
-    /// Connects to a server of the classic protocol that listens on the Unix socket at `path`, with default
-    /// limits: one of the published Go project, or one of this library with
+    /// A connection to a server of the classic protocol that listens on the Unix socket at `path`, with
+    /// default limits: one of the published Go project, or one of this library with
     /// [`ServerBuilder::classic`](crate::ServerBuilder::classic).
     ///
     /// A classic connection has one call at a time, so the channel opens more of them as calls under way need
@@ -58,10 +59,7 @@ impl Channel {
     /// statuses of a server of this library come back as they were, other failures as
     /// [`Code::Unknown`](crate::Code::Unknown) with their text. No message can be longer than the server's
     /// file. Messages lie in that file, where any process of the same user can change them.
-    ///
-    /// # Errors
-    /// [`ConnectError`] says what stands in the way and what to do.
-    pub fn connect_classic(path: impl AsRef<Path>) -> Result<Self, ConnectError> {
+    pub fn connect_classic(path: impl AsRef<Path>) -> Connect {
         Self::builder().connect_classic(path)
     }
 
@@ -145,7 +143,7 @@ impl fmt::Debug for Channel {
 
 /// Settings of a [`Channel`]. Where client and server both have a limit, the smaller one holds.
 #[derive(Debug, Clone)]
-#[must_use = "a builder does nothing until connect() is called"]
+#[must_use = "a builder does nothing until it has connected"]
 pub struct ChannelBuilder {
     config: Config,
     classic_connections: usize,
@@ -212,28 +210,22 @@ impl ChannelBuilder {
         self
     }
 
-    /// Connects to the server that listens on the Unix socket at `path`.
-    ///
-    /// # Errors
-    /// As [`Channel::connect`].
-    pub fn connect(self, path: impl AsRef<Path>) -> Result<Channel, ConnectError> {
-        let core = connect::connect(path.as_ref(), self.config)?;
-        Ok(Channel { route: Route::Ring(Arc::new(core)) })
+    /// A connection to the server that listens on the Unix socket at `path`, to be
+    /// [waited for](Connect::wait).
+    pub fn connect(self, path: impl AsRef<Path>) -> Connect {
+        Connect::new(path.as_ref(), self.config, None)
     }
 
-    /// Connects to the server of the classic protocol that listens on the Unix socket at `path`. Of the
-    /// limits, those of message size, connect timeout and connections apply.
-    ///
-    /// # Errors
-    /// As [`Channel::connect_classic`].
-    pub fn connect_classic(self, path: impl AsRef<Path>) -> Result<Channel, ConnectError> {
-        let pool = Pool::connect(path.as_ref(), &self.config, self.classic_connections)?;
-        Ok(Channel { route: Route::Classic(Arc::new(pool)) })
+    /// A connection to the server of the classic protocol that listens on the Unix socket at `path`; see
+    /// [`Channel::connect_classic`]. Of the limits, those of message size, connect timeout and connections
+    /// apply.
+    pub fn connect_classic(self, path: impl AsRef<Path>) -> Connect {
+        Connect::new(path.as_ref(), self.config, Some(self.classic_connections))
     }
 
     /// Makes a channel of a socket that is connected; `name` stands for its path in errors.
     pub(crate) fn over(self, socket: Socket, name: &Path) -> Result<Channel, ConnectError> {
         let core = connect::over(socket, name, self.config)?;
-        Ok(Channel { route: Route::Ring(Arc::new(core)) })
+        Ok(Channel::new(Route::Ring(Arc::new(core))))
     }
 }

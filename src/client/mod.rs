@@ -11,6 +11,7 @@
 //!
 //! A channel to a server of the classic protocol has a pool of connections instead: see `classic`.
 
+mod attempt;
 mod awaited;
 mod call;
 mod calls;
@@ -27,6 +28,6 @@ mod space;
 
 pub use call::{Call, Pending};
 pub use channel::{Channel, ChannelBuilder};
-pub use connect::ConnectError;
+pub use connect::{Connect, ConnectError};
 pub use method::Method;
 pub use raw::{PendingRaw, RawCall};

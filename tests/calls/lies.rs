@@ -23,7 +23,7 @@ fn is_served(channel: &Channel) {
 #[test]
 fn a_request_that_lies_fails_its_call_and_nothing_else() {
     let server = LocalServer::default_settings();
-    let channel = Channel::connect(server.path()).unwrap();
+    let channel = Channel::connect(server.path()).wait().unwrap();
     let method = channel.method("/testkit.Echo/Echo");
     assert!(method.is_known());
     for said in LENGTHS {
@@ -47,7 +47,7 @@ fn a_request_that_lies_fails_its_call_and_nothing_else() {
 fn a_reply_that_lies_is_internal_and_the_server_lives_on() {
     for handlers in [Handlers::Inline, Handlers::Pool(1)] {
         let server = LocalServer::start(Server::builder().handlers(handlers).service(Liars(&LENGTHS)));
-        let channel = Channel::connect(server.path()).unwrap();
+        let channel = Channel::connect(server.path()).wait().unwrap();
         let method = channel.method(LIE);
         for which in 0..LENGTHS.len() as u8 {
             for (lie, says) in (0..).zip(["encoded_len", "panicked", "panicked: half way"]) {

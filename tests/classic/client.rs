@@ -15,7 +15,7 @@ use crate::{MIB, Site};
 
 impl Site {
     fn client_with(&self, builder: ChannelBuilder) -> EchoClient {
-        EchoClient::new(builder.connect_classic(self.server.path()).unwrap())
+        EchoClient::new(builder.connect_classic(self.server.path()).wait().unwrap())
     }
 
     fn client(&self) -> EchoClient {
@@ -71,7 +71,7 @@ impl Elsewhere {
     }
 
     fn channel(&self) -> Channel {
-        Channel::connect_classic(self.dir.path().join("socket")).unwrap()
+        Channel::connect_classic(self.dir.path().join("socket")).wait().unwrap()
     }
 
     fn files(&self) -> usize {
@@ -121,7 +121,7 @@ fn failures_come_back_as_the_server_meant_them() {
 #[test]
 fn methods_and_messages_fail_as_on_other_channels() {
     let site = Site::new();
-    let channel = Channel::connect_classic(site.server.path()).unwrap();
+    let channel = Channel::connect_classic(site.server.path()).wait().unwrap();
     let missing = channel.method("/testkit.Echo/Nothing");
     let status = channel.raw(&missing, b"x").wait().unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
@@ -131,13 +131,13 @@ fn methods_and_messages_fail_as_on_other_channels() {
     let call = channel.unary::<Blob, Blob>(&channel.method(RAW_GARBAGE), Blob::default().into());
     let status = call.wait().unwrap_err();
     assert!(status.code() == Code::Internal && status.message().contains("reply"), "{status}");
-    let other = Channel::connect_classic(site.server.path()).unwrap();
+    let other = Channel::connect_classic(site.server.path()).wait().unwrap();
     let status = other.raw(&missing, b"x").wait().unwrap_err();
     assert!(
         status.code() == Code::InvalidArgument && status.message().contains("another channel"),
         "{status}"
     );
-    let ring = Channel::connect(site.server.path()).unwrap();
+    let ring = Channel::connect(site.server.path()).wait().unwrap();
     let loan = ring.loan(1000).unwrap();
     let status = other.raw(&other.method(RAW_ECHO), loan).wait().unwrap_err();
     assert!(status.code() == Code::InvalidArgument && status.message().contains("loan"), "{status}");
@@ -150,7 +150,7 @@ fn methods_and_messages_fail_as_on_other_channels() {
 #[test]
 fn what_does_not_fit_is_never_sent() {
     let site = Site::new();
-    let channel = Channel::connect_classic(site.server.path()).unwrap();
+    let channel = Channel::connect_classic(site.server.path()).wait().unwrap();
     let echo = channel.method(RAW_ECHO);
     let status = channel.raw(&echo, vec![0; (8 << 20) + 1]).wait().unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted);
@@ -209,7 +209,7 @@ fn connections_are_opened_as_calls_need_them() {
 #[test]
 fn calls_under_way_find_their_own_replies_in_any_order() {
     let site = Site::pooled(3);
-    let channel = Channel::connect_classic(site.server.path()).unwrap();
+    let channel = Channel::connect_classic(site.server.path()).wait().unwrap();
     let echo = channel.method(RAW_ECHO);
     let data: Vec<_> = (0..20).map(|call| noise(3000, call)).collect();
     let start = |data: &Bytes| channel.raw(&echo, data.clone()).timeout(PATIENCE).start().unwrap();
@@ -330,11 +330,11 @@ fn a_server_that_ends_in_order_answers_what_it_was_sent() {
 #[test]
 fn a_server_without_the_protocol_or_none_at_all_is_an_error_that_says_so() {
     let server = testkit::LocalServer::default_settings();
-    let error = Channel::connect_classic(server.path()).unwrap_err().to_string();
+    let error = Channel::connect_classic(server.path()).wait().unwrap_err().to_string();
     assert!(error.contains("does not serve the classic protocol; ServerBuilder::classic"), "{error}");
     let path = server.path().to_owned();
     drop(server);
-    let error = Channel::connect_classic(path).unwrap_err().to_string();
+    let error = Channel::connect_classic(path).wait().unwrap_err().to_string();
     assert!(error.contains("is the server running"), "{error}");
 }
 

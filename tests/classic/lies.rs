@@ -27,7 +27,7 @@ fn assert_well(channel: &Channel) {
 fn a_reply_that_lies_is_internal() {
     for handlers in [Handlers::Inline, Handlers::Pool(1)] {
         let site = Site::with(Server::builder().service(Liars(&LENGTHS)).handlers(handlers));
-        let channel = Channel::connect_classic(site.server.path()).unwrap();
+        let channel = Channel::connect_classic(site.server.path()).wait().unwrap();
         let method = channel.method(LIE);
         for length in 0..LENGTHS.len() as u8 {
             for lie in 0..LIES.len() as u8 {
@@ -45,7 +45,7 @@ fn a_reply_that_lies_is_internal() {
 #[test]
 fn a_request_that_lies_is_never_sent() {
     let site = Site::new();
-    let channel = Channel::connect_classic(site.server.path()).unwrap();
+    let channel = Channel::connect_classic(site.server.path()).wait().unwrap();
     let method = channel.method("/testkit.Echo/Echo");
     for said in LENGTHS {
         let ask = |lie| channel.unary::<Liar, Blob>(&method, Liar { said, lie }.into()).wait();

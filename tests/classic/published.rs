@@ -44,7 +44,7 @@ fn lied_to(lie: impl FnOnce(&mut Stage) + Send + 'static) -> Status {
         assert!(stage.rest().is_empty(), "no farewell where nothing is in order");
     };
     let fake = Fake::play(vec![Box::new(liar), echoes()]);
-    let channel = Channel::builder().classic_connections(1).connect_classic(fake.path()).unwrap();
+    let channel = Channel::builder().classic_connections(1).connect_classic(fake.path()).wait().unwrap();
     let status = ask(&channel, b"hello").unwrap_err();
     assert_eq!(ask(&channel, b"hello").unwrap(), b"hello", "after {status}");
     drop(channel);
@@ -114,7 +114,7 @@ fn a_captured_session_is_played_byte_for_byte() {
         );
         assert_eq!(stage.rest(), farewell, "and away without waiting for the answer");
     });
-    let channel = Channel::connect_classic(fake.path()).unwrap();
+    let channel = Channel::connect_classic(fake.path()).wait().unwrap();
     let reply = channel.raw(&channel.method("/cache.Cache/Set"), &set).wait().unwrap();
     assert_eq!(reply.to_vec(), b"\x08\x01");
     let reply = channel.raw(&channel.method("/cache.Cache/Get"), b"\x0a\x05key-0").wait().unwrap();
@@ -144,7 +144,7 @@ fn a_long_value_is_announced_as_captured() {
         stage.send(&unhex(answered));
         stage.rest();
     });
-    let channel = Channel::connect_classic(fake.path()).unwrap();
+    let channel = Channel::connect_classic(fake.path()).wait().unwrap();
     let reply = channel.raw(&channel.method("/cache.Cache/Set"), long.clone()).wait().unwrap();
     assert!(reply.to_vec() == long[..5_592_415]);
     drop(channel);
@@ -171,7 +171,7 @@ fn errors_are_read_and_the_connection_goes_on() {
         }
         assert_eq!(stage.rest(), request("DisconnectRequest", &field(1, b"x")));
     });
-    let channel = Channel::connect_classic(fake.path()).unwrap();
+    let channel = Channel::connect_classic(fake.path()).wait().unwrap();
     for (error, code, text) in cases {
         let status = ask(&channel, b"hello").unwrap_err();
         assert!(status.code() == code && status.message().starts_with(text), "{error}: {status}");
@@ -258,7 +258,7 @@ fn an_answer_to_nobody_costs_its_connection_and_no_call() {
         assert!(stage.rest().is_empty());
     };
     let fake = Fake::play(vec![Box::new(liar), echoes()]);
-    let channel = Channel::connect_classic(fake.path()).unwrap();
+    let channel = Channel::connect_classic(fake.path()).wait().unwrap();
     assert_eq!(ask(&channel, b"hello").unwrap(), b"hello");
     // The second answer may come a little later.
     thread::sleep(Duration::from_millis(30));
@@ -281,7 +281,7 @@ fn a_server_that_never_answers_is_not_waited_for() {
             assert!(stage.rest().is_empty());
         };
         let fake = Fake::play(vec![Box::new(silent), echoes()]);
-        let channel = Channel::connect_classic(fake.path()).unwrap();
+        let channel = Channel::connect_classic(fake.path()).wait().unwrap();
         let (begun, timeout) = (Instant::now(), Duration::from_millis(60));
         let status = channel.raw(&channel.method(METHOD), b"hello").timeout(timeout).wait().unwrap_err();
         assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
@@ -302,7 +302,7 @@ fn a_dropped_call_hangs_up_at_once() {
         sender.send(()).unwrap();
     };
     let fake = Fake::play(vec![Box::new(dropped), echoes()]);
-    let channel = Channel::connect_classic(fake.path()).unwrap();
+    let channel = Channel::connect_classic(fake.path()).wait().unwrap();
     let method = channel.method(METHOD);
     drop(channel.raw(&method, b"hello").start().unwrap());
     hung_up.recv_timeout(PATIENCE).unwrap();
@@ -315,7 +315,7 @@ fn a_dropped_call_hangs_up_at_once() {
 fn a_server_that_always_hangs_up_is_not_tried_for_ever() {
     let leaves = || -> Script { Box::new(|mut stage: Stage| stage.connect("leaves")) };
     let fake = Fake::play((0..3).map(|_| leaves()).collect());
-    let channel = Channel::connect_classic(fake.path()).unwrap();
+    let channel = Channel::connect_classic(fake.path()).wait().unwrap();
     let status = ask(&channel, b"hello").unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     assert!(status.message().contains("hung up"), "{status}");
@@ -326,7 +326,7 @@ fn a_connection_that_does_not_come_about_says_why() {
     let connect = |script: Script| {
         let fake = Fake::play(vec![script]);
         let builder = Channel::builder().connect_timeout(Duration::from_millis(100));
-        let error = builder.connect_classic(fake.path()).unwrap_err().to_string();
+        let error = builder.connect_classic(fake.path()).wait().unwrap_err().to_string();
         fake.finish();
         error
     };
@@ -366,7 +366,7 @@ fn only_a_regular_file_of_ours_is_opened() {
         };
         let fake = Fake::once(script);
         assert!(fake.folder().is_dir());
-        let error = Channel::connect_classic(fake.path()).unwrap_err().to_string();
+        let error = Channel::connect_classic(fake.path()).wait().unwrap_err().to_string();
         fake.finish();
         error
     };

@@ -14,16 +14,16 @@ fn a_path_without_a_server_is_an_error_with_a_remedy() {
     std::fs::write(&file, "precious").unwrap();
     drop(UnixListener::bind(&dead).unwrap());
     for path in [&nobody, &file, &dead] {
-        let error = Channel::connect(path).map(|_| ()).unwrap_err();
+        let error = Channel::connect(path).wait().map(|_| ()).unwrap_err();
         assert!(matches!(error, ConnectError::Unreachable { .. }), "{error}");
         let text = error.to_string();
         assert!(text.contains(path.to_str().unwrap()) && text.contains("is the server running"), "{text}");
     }
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");
     let long = dir.path().join("x".repeat(120));
-    let text = Channel::connect(&long).map(|_| ()).unwrap_err().to_string();
+    let text = Channel::connect(&long).wait().map(|_| ()).unwrap_err().to_string();
     assert!(text.contains("the limit is 107") && text.contains("choose a shorter directory"), "{text}");
-    let text = Channel::connect("").map(|_| ()).unwrap_err().to_string();
+    let text = Channel::connect("").wait().map(|_| ()).unwrap_err().to_string();
     assert!(text.contains("it is empty"), "{text}");
 }
 
@@ -73,7 +73,7 @@ fn a_living_servers_path_is_refused_and_a_dead_ones_is_taken() {
     let server = server().bind(&path).unwrap();
     let stop = server.shutdown_handle();
     let running = std::thread::spawn(move || server.run());
-    drop(Channel::connect(&path).unwrap());
+    drop(Channel::connect(&path).wait().unwrap());
     stop.shutdown();
     running.join().unwrap().unwrap();
     assert!(eventually(|| !path.exists()));

@@ -181,7 +181,7 @@ fn a_server_that_scribbles_over_everything_harms_nobody() {
                     }
                 }
             });
-            let channel = Channel::connect(&path).unwrap();
+            let channel = Channel::connect(&path).wait().unwrap();
             let echo = channel.method(METHODS[0]);
             for call in 0..1000_usize {
                 let start = Instant::now();

@@ -21,7 +21,7 @@ fn visit(builder: mmap_rpc::ChannelBuilder) -> (Channel, Peer) {
     let host = Host::bind(&path).unwrap();
     std::thread::scope(|scope| {
         let serving = scope.spawn(|| host.accept().unwrap().answer(&METHODS).unwrap().let_in().unwrap());
-        let channel = builder.connect(&path).unwrap();
+        let channel = builder.connect(&path).wait().unwrap();
         (channel, serving.join().unwrap())
     })
 }

@@ -20,7 +20,7 @@ fn assert_served(channel: &Channel) {
 /// One more client is refused, and told by which option.
 #[track_caller]
 fn assert_refused(path: &Path, option: &str) {
-    match Channel::connect(path) {
+    match Channel::connect(path).wait() {
         Err(ConnectError::Refused { reason, .. }) => assert!(reason.contains(option), "{reason}"),
         other => panic!("one client too many: {other:?}"),
     }
@@ -31,7 +31,7 @@ fn assert_refused(path: &Path, option: &str) {
 fn connect_eventually(path: &Path) -> Channel {
     let mut channel = None;
     eventually("there is room for a client", || {
-        channel = Channel::connect(path).ok();
+        channel = Channel::connect(path).wait().ok();
         channel.is_some()
     });
     channel.expect("just connected")
@@ -52,7 +52,7 @@ fn until_hung_up(mut stream: UnixStream) {
 #[test]
 fn max_connections_is_that_of_all_reactors_and_clients_that_leave_make_room() {
     let server = LocalServer::start(Server::builder().reactors(2).max_connections(3));
-    let mut channels: Vec<_> = (0..3).map(|_| Channel::connect(server.path()).unwrap()).collect();
+    let mut channels: Vec<_> = (0..3).map(|_| Channel::connect(server.path()).wait().unwrap()).collect();
     for _ in 0..5 {
         assert_refused(server.path(), "max_connections");
         channels.iter().for_each(assert_served);
@@ -69,7 +69,7 @@ fn clients_that_fail_to_introduce_themselves_are_no_connections() {
         liar.write_all(b"7:garbage,").unwrap();
         until_hung_up(liar);
     }
-    let channel = Channel::connect(server.path()).unwrap();
+    let channel = Channel::connect(server.path()).wait().unwrap();
     assert_refused(server.path(), "max_connections");
     assert_served(&channel);
 }
@@ -78,7 +78,7 @@ fn clients_that_fail_to_introduce_themselves_are_no_connections() {
 fn max_handshakes_leaves_out_those_who_are_connected_or_refused() {
     let builder = Server::builder().reactors(2).max_handshakes(1).max_connections(5);
     let server = LocalServer::start(builder);
-    let channels: Vec<_> = (0..5).map(|_| Channel::connect(server.path()).unwrap()).collect();
+    let channels: Vec<_> = (0..5).map(|_| Channel::connect(server.path()).wait().unwrap()).collect();
     (0..5).for_each(|_| assert_refused(server.path(), "max_connections"));
     channels.iter().for_each(assert_served);
 }
@@ -87,7 +87,7 @@ fn max_handshakes_leaves_out_those_who_are_connected_or_refused() {
 fn silent_clients_that_leave_fail_or_take_too_long_make_room() {
     let builder = Server::builder().reactors(2).max_handshakes(2);
     let server = LocalServer::start(builder.handshake_timeout(Duration::from_secs(2)));
-    let connected = Channel::connect(server.path()).unwrap();
+    let connected = Channel::connect(server.path()).wait().unwrap();
     let (leaving, mut failing) = (silent(server.path()), silent(server.path()));
     assert_refused(server.path(), "max_handshakes");
     assert_served(&connected);
@@ -99,11 +99,11 @@ fn silent_clients_that_leave_fail_or_take_too_long_make_room() {
 
     failing.write_all(b"7:garbage,").unwrap();
     until_hung_up(failing);
-    Channel::connect(server.path()).unwrap();
+    Channel::connect(server.path()).wait().unwrap();
     let staying = [staying, silent(server.path())];
     assert_refused(server.path(), "max_handshakes");
 
     staying.into_iter().for_each(until_hung_up);
-    Channel::connect(server.path()).unwrap();
+    Channel::connect(server.path()).wait().unwrap();
     assert_served(&connected);
 }

@@ -178,7 +178,7 @@ impl Site {
             .expect("a fresh path");
         let stop = server.shutdown_handle();
         let thread = Some(std::thread::spawn(move || server.run().expect("the server runs to its end")));
-        let channel = Channel::connect(&path).expect("an honest client is let in");
+        let channel = Channel::connect(&path).wait().expect("an honest client is let in");
         let echo = channel.method(METHODS[0]);
         let site = Self { path, honest: Some((channel, echo)), held, stop, thread, _dir: dir };
         // Until its regions have grown to what such calls need: a test counts mappings.

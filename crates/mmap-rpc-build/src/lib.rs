@@ -45,7 +45,7 @@
 //! }
 //!
 //! let service = CacheServer::new(Answers);              // goes to the server's builder
-//! let client = CacheClient::connect("/run/cache.sock")?;
+//! let client = CacheClient::connect("/run/cache.sock").wait()?;
 //! let reply = client.get(GetRequest { key: "a".into() }).wait()?;
 //! ```
 //!

@@ -63,7 +63,7 @@ pub fn channel_builder() -> ChannelBuilder {
 /// # Errors
 /// As [`Channel::connect`].
 pub fn connect(path: impl AsRef<Path>) -> Result<Channel, ConnectError> {
-    channel_builder().connect(path)
+    channel_builder().connect(path).wait()
 }
 
 /// Lets a server that listens at `path` serve every way.

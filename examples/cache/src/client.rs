@@ -23,7 +23,7 @@ pub(crate) struct Client {
 impl Client {
     /// Connects to the server that listens at `path`.
     pub(crate) fn connect(path: &Path) -> anyhow::Result<Self> {
-        let cache = CacheClient::connect(path).context("the client cannot connect over mmap-rpc")?;
+        let cache = CacheClient::connect(path).wait().context("the client cannot connect over mmap-rpc")?;
         let checksum = cache.channel().method(CHECKSUM);
         Ok(Self { cache, checksum })
     }

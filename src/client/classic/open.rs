@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::client::attempt::Attempt;
 use crate::client::classic::connection::Connection;
 use crate::client::classic::frames::{FrameError, Frames};
-use crate::client::connect::{Attempt, ConnectError};
+use crate::client::connect::{ConnectError, reach};
 use crate::connection::check_user;
 use crate::error::Violation;
 use crate::os::SharedFile;
@@ -14,7 +15,7 @@ use crate::wire::{ClassicConnected, ClassicRequest};
 /// Opens a connection to the server that listens at `path`, in so much time.
 pub(super) fn open(path: &Path, timeout: Duration) -> Result<Connection, ConnectError> {
     let attempt = Attempt::new(path, timeout);
-    let socket = attempt.reach()?;
+    let socket = reach(&attempt)?;
     let credentials = socket.credentials()?;
     check_user(credentials).map_err(|reason| attempt.refused(reason))?;
     let mut frames = Frames::new(socket);

@@ -24,6 +24,11 @@ pub(super) fn write(service: &Service, buf: &mut String) {
         line(buf, 1, "}");
     }
     line(buf, 0, "}");
+    line(buf, 0, &format!("impl ::std::convert::From<::mmap_rpc::Channel> for {name} {{"));
+    line(buf, 1, "fn from(channel: ::mmap_rpc::Channel) -> Self {");
+    line(buf, 2, "Self::new(channel)");
+    line(buf, 1, "}");
+    line(buf, 0, "}");
 }
 
 fn write_struct(service: &Service, buf: &mut String) {
@@ -55,15 +60,16 @@ fn write_constructors(service: &Service, buf: &mut String) {
         line(buf, 2, "Self { channel, methods }");
     }
     line(buf, 1, "}");
-    line(buf, 1, "/// Opens a channel of its own to the server that listens on the socket at `path`.");
-    line(buf, 1, "///");
-    line(buf, 1, "/// # Errors");
-    line(buf, 1, "///");
-    line(buf, 1, "/// Fails if nobody listens there, or if the server refuses the connection.");
+    line(
+        buf,
+        1,
+        "/// A client with a channel of its own to the server that listens on the socket at `path`, to be",
+    );
+    line(buf, 1, "/// waited for.");
     line(buf, 1, "pub fn connect(");
     line(buf, 2, "path: impl ::std::convert::AsRef<::std::path::Path>,");
-    line(buf, 1, ") -> ::std::result::Result<Self, ::mmap_rpc::ConnectError> {");
-    line(buf, 2, "Ok(Self::new(::mmap_rpc::Channel::connect(path)?))");
+    line(buf, 1, ") -> ::mmap_rpc::Connect<Self> {");
+    line(buf, 2, "::mmap_rpc::Channel::connect(path).client()");
     line(buf, 1, "}");
     line(buf, 1, "/// The channel that calls are opened on.");
     line(buf, 1, "pub fn channel(&self) -> &::mmap_rpc::Channel {");

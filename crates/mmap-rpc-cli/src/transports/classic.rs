@@ -35,7 +35,7 @@ impl Transport for Classic {
     fn connect(&self, place: &Place) -> anyhow::Result<Box<dyn Echo>> {
         let (message, _) = limits(place.max_size);
         let channel = Channel::builder().max_message_size(message);
-        let channel = channel.connect_classic(socket(&place.directory)).context("cannot connect")?;
+        let channel = channel.connect_classic(socket(&place.directory)).wait().context("cannot connect")?;
         Ok(Box::new(Client::new(channel)))
     }
 }

@@ -67,7 +67,7 @@ pub(super) fn channel(place: &Place) -> anyhow::Result<Channel> {
 pub(super) fn channel_with(place: &Place, builder: ChannelBuilder) -> anyhow::Result<Channel> {
     let (message, region) = limits(place.max_size);
     let builder = builder.max_message_size(message).max_region_bytes(region);
-    builder.connect(socket(&place.directory)).context("cannot connect")
+    builder.connect(socket(&place.directory)).wait().context("cannot connect")
 }
 
 /// Echoes typed messages.

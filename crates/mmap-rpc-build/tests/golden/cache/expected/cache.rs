@@ -125,15 +125,12 @@ impl CacheClient {
         let methods = Self::METHODS.map(|name| channel.method(name));
         Self { channel, methods }
     }
-    /// Opens a channel of its own to the server that listens on the socket at `path`.
-    ///
-    /// # Errors
-    ///
-    /// Fails if nobody listens there, or if the server refuses the connection.
+    /// A client with a channel of its own to the server that listens on the socket at `path`, to be
+    /// waited for.
     pub fn connect(
         path: impl ::std::convert::AsRef<::std::path::Path>,
-    ) -> ::std::result::Result<Self, ::mmap_rpc::ConnectError> {
-        Ok(Self::new(::mmap_rpc::Channel::connect(path)?))
+    ) -> ::mmap_rpc::Connect<Self> {
+        ::mmap_rpc::Channel::connect(path).client()
     }
     /// The channel that calls are opened on.
     pub fn channel(&self) -> &::mmap_rpc::Channel {
@@ -172,6 +169,12 @@ impl CacheClient {
         request: impl ::std::convert::Into<::mmap_rpc::Request<SetRequest>>,
     ) -> ::mmap_rpc::Call<'_, SetRequest, SetResponse> {
         self.channel.unary(&self.methods[2], request.into())
+    }
+}
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+impl ::std::convert::From<::mmap_rpc::Channel> for CacheClient {
+    fn from(channel: ::mmap_rpc::Channel) -> Self {
+        Self::new(channel)
     }
 }
 /// Keeps values by key.
@@ -282,15 +285,12 @@ impl OldCacheClient {
         let methods = Self::METHODS.map(|name| channel.method(name));
         Self { channel, methods }
     }
-    /// Opens a channel of its own to the server that listens on the socket at `path`.
-    ///
-    /// # Errors
-    ///
-    /// Fails if nobody listens there, or if the server refuses the connection.
+    /// A client with a channel of its own to the server that listens on the socket at `path`, to be
+    /// waited for.
     pub fn connect(
         path: impl ::std::convert::AsRef<::std::path::Path>,
-    ) -> ::std::result::Result<Self, ::mmap_rpc::ConnectError> {
-        Ok(Self::new(::mmap_rpc::Channel::connect(path)?))
+    ) -> ::mmap_rpc::Connect<Self> {
+        ::mmap_rpc::Channel::connect(path).client()
     }
     /// The channel that calls are opened on.
     pub fn channel(&self) -> &::mmap_rpc::Channel {
@@ -302,6 +302,12 @@ impl OldCacheClient {
         request: impl ::std::convert::Into<::mmap_rpc::Request<GetRequest>>,
     ) -> ::mmap_rpc::Call<'_, GetRequest, GetResponse> {
         self.channel.unary(&self.methods[0], request.into())
+    }
+}
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+impl ::std::convert::From<::mmap_rpc::Channel> for OldCacheClient {
+    fn from(channel: ::mmap_rpc::Channel) -> Self {
+        Self::new(channel)
     }
 }
 /// Nobody calls this any more.

@@ -13,19 +13,22 @@ impl NothingClient {
     pub fn new(channel: ::mmap_rpc::Channel) -> Self {
         Self { channel }
     }
-    /// Opens a channel of its own to the server that listens on the socket at `path`.
-    ///
-    /// # Errors
-    ///
-    /// Fails if nobody listens there, or if the server refuses the connection.
+    /// A client with a channel of its own to the server that listens on the socket at `path`, to be
+    /// waited for.
     pub fn connect(
         path: impl ::std::convert::AsRef<::std::path::Path>,
-    ) -> ::std::result::Result<Self, ::mmap_rpc::ConnectError> {
-        Ok(Self::new(::mmap_rpc::Channel::connect(path)?))
+    ) -> ::mmap_rpc::Connect<Self> {
+        ::mmap_rpc::Channel::connect(path).client()
     }
     /// The channel that calls are opened on.
     pub fn channel(&self) -> &::mmap_rpc::Channel {
         &self.channel
+    }
+}
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+impl ::std::convert::From<::mmap_rpc::Channel> for NothingClient {
+    fn from(channel: ::mmap_rpc::Channel) -> Self {
+        Self::new(channel)
     }
 }
 /// Server side of `empty.Nothing`, blocking: each method runs on a thread of the server until it returns.

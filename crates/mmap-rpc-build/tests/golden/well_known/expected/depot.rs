@@ -29,15 +29,12 @@ impl WriterClient {
         let methods = Self::METHODS.map(|name| channel.method(name));
         Self { channel, methods }
     }
-    /// Opens a channel of its own to the server that listens on the socket at `path`.
-    ///
-    /// # Errors
-    ///
-    /// Fails if nobody listens there, or if the server refuses the connection.
+    /// A client with a channel of its own to the server that listens on the socket at `path`, to be
+    /// waited for.
     pub fn connect(
         path: impl ::std::convert::AsRef<::std::path::Path>,
-    ) -> ::std::result::Result<Self, ::mmap_rpc::ConnectError> {
-        Ok(Self::new(::mmap_rpc::Channel::connect(path)?))
+    ) -> ::mmap_rpc::Connect<Self> {
+        ::mmap_rpc::Channel::connect(path).client()
     }
     /// The channel that calls are opened on.
     pub fn channel(&self) -> &::mmap_rpc::Channel {
@@ -51,6 +48,12 @@ impl WriterClient {
         request: impl ::std::convert::Into<::mmap_rpc::Request<Change>>,
     ) -> ::mmap_rpc::Call<'_, Change, ()> {
         self.channel.unary(&self.methods[0], request.into())
+    }
+}
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+impl ::std::convert::From<::mmap_rpc::Channel> for WriterClient {
+    fn from(channel: ::mmap_rpc::Channel) -> Self {
+        Self::new(channel)
     }
 }
 /// Changes the depot.
@@ -194,15 +197,12 @@ impl ReaderClient {
         let methods = Self::METHODS.map(|name| channel.method(name));
         Self { channel, methods }
     }
-    /// Opens a channel of its own to the server that listens on the socket at `path`.
-    ///
-    /// # Errors
-    ///
-    /// Fails if nobody listens there, or if the server refuses the connection.
+    /// A client with a channel of its own to the server that listens on the socket at `path`, to be
+    /// waited for.
     pub fn connect(
         path: impl ::std::convert::AsRef<::std::path::Path>,
-    ) -> ::std::result::Result<Self, ::mmap_rpc::ConnectError> {
-        Ok(Self::new(::mmap_rpc::Channel::connect(path)?))
+    ) -> ::mmap_rpc::Connect<Self> {
+        ::mmap_rpc::Channel::connect(path).client()
     }
     /// The channel that calls are opened on.
     pub fn channel(&self) -> &::mmap_rpc::Channel {
@@ -231,6 +231,12 @@ impl ReaderClient {
         request: impl ::std::convert::Into<::mmap_rpc::Request<()>>,
     ) -> ::mmap_rpc::Call<'_, (), ::mmap_rpc::prost_types::Duration> {
         self.channel.unary(&self.methods[1], request.into())
+    }
+}
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+impl ::std::convert::From<::mmap_rpc::Channel> for ReaderClient {
+    fn from(channel: ::mmap_rpc::Channel) -> Self {
+        Self::new(channel)
     }
 }
 /// Looks into the depot.
