@@ -116,6 +116,8 @@ mod wire;
 pub use client::{
     Call, Channel, ChannelBuilder, Connect, ConnectError, Method, Pending, PendingRaw, RawCall,
 };
+#[cfg(feature = "tokio")]
+pub use client::{RawResponseFuture, ResponseFuture};
 pub use connection::{Backing, Lane};
 pub use error::Violation;
 pub use os::Credentials;

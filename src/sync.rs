@@ -4,7 +4,71 @@
 //! the models (`cfg(mmap_rpc_loom)`), re-exports loom's stand-ins, whose every interleaving the models try.
 //! The crate has its own cfg because `cfg(loom)` would reach every dependency.
 
+use std::time::Duration;
+
 pub(crate) use imp::*;
+
+/// Puts one thread to sleep until another one wakes it, or says that a task is to be woken; a wake-up before
+/// that is not lost.
+///
+/// One thread or task at a time waits; any number may wake it. As in `parking_lot`'s thread parker nothing is
+/// allocated, and an unpark that nobody sleeps for costs one atomic exchange.
+#[derive(Debug, Default)]
+pub(crate) struct Parker {
+    /// `EMPTY`, `PARKED` and `WATCHED` (written by who waits) or `NOTIFIED` (written by wakers).
+    state: AtomicU32,
+    bed: imp::Bed,
+}
+
+const EMPTY: u32 = 0;
+const PARKED: u32 = 1;
+const NOTIFIED: u32 = 2;
+const WATCHED: u32 = 3;
+
+impl Parker {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sleeps until a wake-up comes, or `timeout` has passed. May return without either.
+    pub(crate) fn park(&self, timeout: Option<Duration>) {
+        // Acquire pairs with the Release in `unpark`: what the waker wrote before is seen after.
+        if self.state.swap(PARKED, Ordering::Acquire) == NOTIFIED {
+            self.state.store(EMPTY, Ordering::Relaxed);
+            return;
+        }
+        self.bed.sleep_while(&self.state, PARKED, timeout);
+        // Acquire as above. A notification that arrives between the wait and here is consumed: the caller
+        // looks at its condition after every return.
+        self.state.swap(EMPTY, Ordering::Acquire);
+    }
+
+    /// Says that a task waits, whose waker has been left where the wakers look. False if a wake-up came
+    /// before: then its condition is to be looked at once more, and this called again.
+    #[must_use]
+    pub(crate) fn watch(&self) -> bool {
+        // Acquire pairs with the Release in `unpark`, as in `park`; Release with the Acquire there: whoever
+        // finds a task here finds its waker.
+        self.state.swap(WATCHED, Ordering::AcqRel) != NOTIFIED
+    }
+
+    /// No task waits any more.
+    pub(crate) fn unwatch(&self) {
+        // Acquire as in `park`.
+        self.state.swap(EMPTY, Ordering::Acquire);
+    }
+
+    /// Wakes the sleeping thread, or lets the next `park` or `watch` return at once. True if it is a task
+    /// that waits: then the caller wakes it.
+    pub(crate) fn unpark(&self) -> bool {
+        // Release pairs with the Acquire in `park` and `watch`, Acquire with the Release in `watch`.
+        let before = self.state.swap(NOTIFIED, Ordering::AcqRel);
+        if before == PARKED {
+            self.bed.wake(&self.state);
+        }
+        before == WATCHED
+    }
+}
 
 #[cfg(not(mmap_rpc_loom))]
 mod imp {
@@ -17,47 +81,21 @@ mod imp {
 
     use rustix::thread::futex;
 
-    /// Puts one thread to sleep until another one wakes it; a wake-up before the sleep is not lost.
-    ///
-    /// At most one thread parks at a time; any number may unpark. A futex on one private word, as in
-    /// `parking_lot`'s thread parker: nothing is allocated, and an unpark that nobody sleeps for costs one
-    /// atomic exchange.
+    pub(crate) use atomic_waker::AtomicWaker;
+
+    /// What a thread sleeps in: a futex on one private word.
     #[derive(Debug, Default)]
-    pub(crate) struct Parker {
-        /// `EMPTY`, `PARKED` (written by the sleeper) or `NOTIFIED` (written by wakers).
-        state: AtomicU32,
-    }
+    pub(super) struct Bed;
 
-    const EMPTY: u32 = 0;
-    const PARKED: u32 = 1;
-    const NOTIFIED: u32 = 2;
-
-    impl Parker {
-        pub(crate) fn new() -> Self {
-            Self::default()
-        }
-
-        /// Sleeps until a wake-up comes, or `timeout` has passed. May return without either.
-        pub(crate) fn park(&self, timeout: Option<Duration>) {
-            // Acquire pairs with the Release in `unpark`: what the waker wrote before is seen after.
-            if self.state.swap(PARKED, Ordering::Acquire) == NOTIFIED {
-                self.state.store(EMPTY, Ordering::Relaxed);
-                return;
-            }
+    impl Bed {
+        pub(super) fn sleep_while(&self, word: &AtomicU32, value: u32, timeout: Option<Duration>) {
             let timeout = timeout.and_then(|t| rustix::time::Timespec::try_from(t).ok());
             // A failed wait (signal, timeout, or the word already changed) is a spurious return.
-            let _ = futex::wait(&self.state, futex::Flags::PRIVATE, PARKED, timeout.as_ref());
-            // Acquire as above. A notification that arrives between the wait and here is consumed: the
-            // caller looks at its condition after every return.
-            self.state.swap(EMPTY, Ordering::Acquire);
+            let _ = futex::wait(word, futex::Flags::PRIVATE, value, timeout.as_ref());
         }
 
-        /// Wakes the sleeping thread, or lets the next `park` return at once.
-        pub(crate) fn unpark(&self) {
-            // Release pairs with the Acquire in `park`.
-            if self.state.swap(NOTIFIED, Ordering::Release) == PARKED {
-                let _ = futex::wake(&self.state, futex::Flags::PRIVATE, 1);
-            }
+        pub(super) fn wake(&self, word: &AtomicU32) {
+            let _ = futex::wake(word, futex::Flags::PRIVATE, 1);
         }
     }
 
@@ -96,27 +134,41 @@ mod imp {
         loom::thread::yield_now();
     }
 
-    /// The same contract over loom's own parking, which reports a lost wake-up as a deadlock.
-    #[derive(Debug)]
-    pub(crate) struct Parker(loom::sync::Notify);
+    /// As in the `atomic-waker` crate.
+    #[derive(Debug, Default)]
+    pub(crate) struct AtomicWaker(loom::future::AtomicWaker);
 
-    impl Default for Parker {
+    impl AtomicWaker {
+        pub(crate) fn new() -> Self {
+            Self::default()
+        }
+
+        pub(crate) fn register(&self, waker: &std::task::Waker) {
+            self.0.register_by_ref(waker);
+        }
+
+        pub(crate) fn wake(&self) {
+            self.0.wake();
+        }
+    }
+
+    /// The same over loom's own parking, which reports a lost wake-up as a deadlock.
+    #[derive(Debug)]
+    pub(super) struct Bed(loom::sync::Notify);
+
+    impl Default for Bed {
         fn default() -> Self {
             Self(loom::sync::Notify::new())
         }
     }
 
-    impl Parker {
-        pub(crate) fn new() -> Self {
-            Self::default()
-        }
-
+    impl Bed {
         /// No model relies on a timeout: a wake-up that only a timeout repairs is a lost one.
-        pub(crate) fn park(&self, _timeout: Option<Duration>) {
+        pub(super) fn sleep_while(&self, _word: &AtomicU32, _value: u32, _timeout: Option<Duration>) {
             self.0.wait();
         }
 
-        pub(crate) fn unpark(&self) {
+        pub(super) fn wake(&self, _word: &AtomicU32) {
             self.0.notify();
         }
     }

@@ -42,6 +42,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/os/fork.rs",
     "src/os/mapping.rs",
     "src/os/memfd.rs",
+    "src/os/readiness.rs",
     "src/raw/payload.rs",
     "src/ring/entry.rs",
     "src/ring/record.rs",

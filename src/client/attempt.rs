@@ -13,6 +13,8 @@ use crate::connection::{
     ClientHandshake, Config, Frames, HandshakeError, Link, Role, SendFailure, Session, check_user,
 };
 use crate::error::Violation;
+#[cfg(feature = "tokio")]
+use crate::os::Readiness;
 use crate::os::{Credentials, Event, Interest, Poller, RecvError, Socket};
 use crate::rpc::Status;
 use crate::wire::Message;
@@ -53,7 +55,7 @@ impl<'a> Attempt<'a> {
         check_user(credentials).map_err(|reason| self.refused(reason))?;
         let spin = config.spin;
         let (handshake, frame, descriptors) = ClientHandshake::start(config)?;
-        let poller = Poller::new()?;
+        let poller = Arc::new(Poller::new()?);
         poller.add(&socket, 0, Interest::EdgeWithWrite)?;
         Ok(Greeting {
             attempt: self,
@@ -115,7 +117,7 @@ pub(super) struct Greeting<'a> {
     frames: Frames,
     /// Descriptors that have come, before their frame has.
     came: Vec<OwnedFd>,
-    poller: Poller,
+    poller: Arc<Poller>,
     events: Vec<Event>,
 }
 
@@ -127,7 +129,7 @@ impl Greeting<'_> {
     }
 
     /// What has come is agreed on, or refused.
-    pub(super) fn finish(self, answer: Answer) -> Result<Core, ConnectError> {
+    pub(super) fn finish(self, answer: Answer) -> Result<Arc<Core>, ConnectError> {
         let attempt = self.attempt;
         let agreed = self.handshake.finish(answer.message, answer.descriptors);
         let agreed = agreed.map_err(|error| match error {
@@ -149,6 +151,17 @@ impl Greeting<'_> {
     pub(super) fn wait(&mut self) -> Result<(), ConnectError> {
         let left = self.attempt.time_left()?;
         Ok(self.poller.wait(&mut self.events, Some(left))?)
+    }
+
+    /// The same for a task.
+    #[cfg(feature = "tokio")]
+    pub(super) async fn ready(&mut self) -> Result<(), ConnectError> {
+        let readiness = Readiness::of(self.poller.clone())?;
+        if tokio::time::timeout(self.attempt.time_left()?, readiness.wait()).await.is_err() {
+            // By the runtime's clock, which may run ahead of the one that counts.
+            self.attempt.time_left()?;
+        }
+        Ok(self.poller.wait(&mut self.events, Some(Duration::ZERO))?)
     }
 
     /// Whether the question is out.

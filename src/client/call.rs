@@ -9,10 +9,14 @@ use prost::{DecodeError, Message};
 use crate::client::calls::Ticket;
 use crate::client::classic::Lease;
 use crate::client::core::Core;
+#[cfg(feature = "tokio")]
+use crate::client::core::Unsent;
+#[cfg(feature = "tokio")]
+use crate::client::driver::Stop;
 use crate::client::method::Method;
 use crate::client::route::{Route, start_classic, wait_classic};
-use crate::connection::{Arrived, Filled, encode_inline, prepare};
-use crate::ring::INLINE_BYTES;
+use crate::client::sending::send_message;
+use crate::connection::Arrived;
 use crate::rpc::{Request, Response, Status};
 
 /// A call that has not been sent: set its timeout, then [`wait`](Self::wait) or [`start`](Self::start).
@@ -38,6 +42,17 @@ impl<'a, Req: Message, Resp: Message + Default> Call<'a, Req, Resp> {
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
+    }
+
+    /// The same for a timeout that may be none.
+    #[cfg(feature = "tokio")]
+    pub(super) fn timeout_of(self, timeout: Option<Duration>) -> Self {
+        Self { timeout, ..self }
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(super) fn into_parts(self) -> (&'a Route, Method, Request<Req>, Option<Duration>) {
+        (self.route, self.method, self.request, self.timeout)
     }
 
     /// Sends the call and waits for its reply.
@@ -72,16 +87,8 @@ impl<'a, Req: Message, Resp: Message + Default> Call<'a, Req, Resp> {
         };
         let unsent = core.begin(self.method, deadline)?;
         let (head, len) = (unsent.head(self.method)?, message.encoded_len());
-        if len <= INLINE_BYTES {
-            let mut entry = head.inline();
-            encode_inline(&mut entry, message, len)?;
-            unsent.once_there_is_space(|| core.link.push(&entry, None))?;
-        } else if let Some(filled) = unsent.once_there_is_space(|| Filled::begin(&core.link, head, len))? {
-            filled.send(message, || {})?;
-        } else {
-            let mut prepared = unsent.once_there_is_space(|| prepare(&core.link, head, message, len))?;
-            unsent.once_there_is_space(|| prepared.send(&core.link))?;
-        }
+        let mut prepared = None;
+        unsent.once_there_is_space(|| send_message(&core.link, head, message, len, &mut prepared))?;
         let ticket = unsent.sent();
         Ok(Pending { call: InFlight::new(core, ticket, deadline), reply: PhantomData })
     }
@@ -159,15 +166,75 @@ impl OnRing<'_> {
     #[inline(always)]
     fn wait<R>(mut self, read: impl Fn(Arrived<'_>) -> Result<R, Status>) -> Result<R, Status> {
         let ticket = self.ticket.take().expect("taken here alone");
-        self.core.wait(ticket, self.deadline, |code, payload| match code {
-            0 => read(payload),
-            code => Err(failure(code, payload)),
-        })
+        self.core.wait(ticket, self.deadline, successful(read))
+    }
+}
+
+/// What a task does instead.
+#[cfg(feature = "tokio")]
+impl<'a> OnRing<'a> {
+    pub(super) fn sent(unsent: Unsent<'a>) -> Self {
+        let (core, deadline) = (unsent.core(), unsent.deadline());
+        Self { core, ticket: Some(unsent.sent()), deadline }
+    }
+
+    /// Reads the reply, if it is there or comes in a moment.
+    #[inline]
+    pub(super) fn try_wait<R>(
+        &mut self,
+        read: impl Fn(Arrived<'_>) -> Result<R, Status>,
+    ) -> Option<Result<R, Status>> {
+        let outcome = self.core.wait_briefly(self.held(), successful(read))?;
+        self.ticket = None;
+        Some(outcome)
+    }
+
+    /// Takes what the waiting has brought.
+    pub(super) fn collect<R>(
+        mut self,
+        stop: Stop,
+        read: impl Fn(Arrived<'_>) -> Result<R, Status>,
+    ) -> Result<R, Status> {
+        let ticket = self.held();
+        self.ticket = None;
+        self.core.collect(ticket, stop, successful(read))
+    }
+
+    fn held(&self) -> Ticket {
+        self.ticket.expect("neither taken nor given up")
+    }
+
+    pub(super) fn is_answered(&self) -> bool {
+        self.core.calls.cell_of(self.held()).is_done()
+    }
+
+    pub(super) fn core(&self) -> &'a Core {
+        self.core
+    }
+
+    /// The number of the call's cell.
+    pub(super) fn index(&self) -> usize {
+        self.held().index()
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+}
+
+/// Reads a reply if it is no failure.
+#[inline(always)]
+fn successful<R>(
+    read: impl Fn(Arrived<'_>) -> Result<R, Status>,
+) -> impl Fn(u32, Arrived<'_>) -> Result<R, Status> {
+    move |code, payload| match code {
+        0 => read(payload),
+        code => Err(failure(code, payload)),
     }
 }
 
 #[cold]
-fn undecodable(error: &DecodeError) -> Status {
+pub(super) fn undecodable(error: &DecodeError) -> Status {
     Status::internal(format!("the reply does not decode: {error}"))
 }
 

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message;
@@ -226,6 +225,6 @@ impl ChannelBuilder {
     /// Makes a channel of a socket that is connected; `name` stands for its path in errors.
     pub(crate) fn over(self, socket: Socket, name: &Path) -> Result<Channel, ConnectError> {
         let core = connect::over(socket, name, self.config)?;
-        Ok(Channel::new(Route::Ring(Arc::new(core))))
+        Ok(Channel::new(Route::Ring(core)))
     }
 }

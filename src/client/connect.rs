@@ -1,9 +1,13 @@
 //! Connecting, as callers see it: what is to be connected to, and who waits for it.
 
 use std::fmt;
+#[cfg(feature = "tokio")]
+use std::future::{Future, IntoFuture};
 use std::io;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
+#[cfg(feature = "tokio")]
+use std::pin::Pin;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -68,10 +72,11 @@ impl From<io::Error> for ConnectError {
     }
 }
 
-/// A connection that has not been made: [`wait`](Self::wait) for it.
+/// A connection that has not been made: [`wait`](Self::wait) for it, or, with the feature `tokio`, `.await`
+/// it.
 ///
 /// It becomes a [`Channel`], or what [`client`](Self::client) makes of one.
-#[must_use = "nothing is connected until wait() is called"]
+#[must_use = "nothing is connected until wait() is called, or the value awaited"]
 pub struct Connect<C = Channel> {
     path: PathBuf,
     config: Config,
@@ -84,9 +89,11 @@ impl Connect {
     pub(super) fn new(path: &Path, config: Config, classic: Option<usize>) -> Self {
         Self { path: path.to_owned(), config, classic, client: PhantomData }
     }
+}
 
+impl<C> Connect<C> {
     /// A client on the channel, of a type that generated code has.
-    pub fn client<C: From<Channel>>(self) -> Connect<C> {
+    pub fn client<D: From<Channel>>(self) -> Connect<D> {
         let Self { path, config, classic, client: _ } = self;
         Connect { path, config, classic, client: PhantomData }
     }
@@ -100,12 +107,48 @@ impl<C: From<Channel>> Connect<C> {
     /// [`ConnectError`] says what stands in the way and what to do.
     pub fn wait(self) -> Result<C, ConnectError> {
         let route = match self.classic {
-            None => Route::Ring(Arc::new(connect(&self.path, self.config)?)),
+            None => Route::Ring(connect(&self.path, self.config)?),
             Some(connections) => {
                 Route::Classic(Arc::new(Pool::connect(&self.path, &self.config, connections)?))
             }
         };
         Ok(Channel::new(route).into())
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl<C: From<Channel> + 'static> IntoFuture for Connect<C> {
+    type Output = Result<C, ConnectError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    /// What `.await` polls; fails as [`wait`](Connect::wait) does. Dropping it gives up. A
+    /// [classic](Channel::connect_classic) connection is made on a blocking thread of the runtime.
+    ///
+    /// # Panics
+    /// When it is polled outside of a tokio runtime, or on one that does no I/O or has no timers.
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            if self.classic.is_some() {
+                let thread = tokio::task::spawn_blocking(|| self.client::<Channel>().wait());
+                let channel =
+                    thread.await.map_err(|_| ConnectError::Os(io::ErrorKind::Interrupted.into()))?;
+                return channel.map(C::from);
+            }
+            let attempt = Attempt::new(&self.path, self.config.handshake_timeout);
+            let socket = loop {
+                match attempt.reach()? {
+                    Some(socket) => break socket,
+                    None => tokio::time::sleep(BACKLOG_PAUSE).await,
+                }
+            };
+            let mut greeting = attempt.greet(socket, self.config)?;
+            loop {
+                match greeting.advance()? {
+                    Some(answer) => return Ok(Channel::new(Route::Ring(greeting.finish(answer)?)).into()),
+                    None => greeting.ready().await?,
+                }
+            }
+        })
     }
 }
 
@@ -115,13 +158,13 @@ impl<C> fmt::Debug for Connect<C> {
     }
 }
 
-fn connect(path: &Path, config: Config) -> Result<Core, ConnectError> {
+fn connect(path: &Path, config: Config) -> Result<Arc<Core>, ConnectError> {
     let attempt = Attempt::new(path, config.handshake_timeout);
     shake_hands(attempt, reach(&attempt)?, config)
 }
 
 /// Shakes hands over a socket that is connected; `name` stands for its path in errors.
-pub(super) fn over(socket: Socket, name: &Path, config: Config) -> Result<Core, ConnectError> {
+pub(super) fn over(socket: Socket, name: &Path, config: Config) -> Result<Arc<Core>, ConnectError> {
     shake_hands(Attempt::new(name, config.handshake_timeout), socket, config)
 }
 
@@ -135,7 +178,7 @@ pub(super) fn reach(attempt: &Attempt<'_>) -> Result<Socket, ConnectError> {
     }
 }
 
-fn shake_hands(attempt: Attempt<'_>, socket: Socket, config: Config) -> Result<Core, ConnectError> {
+fn shake_hands(attempt: Attempt<'_>, socket: Socket, config: Config) -> Result<Arc<Core>, ConnectError> {
     let mut greeting = attempt.greet(socket, config)?;
     loop {
         match greeting.advance()? {

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use crate::client::awaited::{Awaited, OwnReply, Space};
 use crate::client::calls::{CallTable, Delivered, Ticket};
 use crate::client::driver::{Driver, Stop, has_passed};
+#[cfg(feature = "tokio")]
+use crate::client::drivers::Drivers;
 use crate::client::lead::Lead;
 use crate::client::method::Method;
 use crate::client::space::SpaceWaiters;
@@ -38,19 +40,26 @@ pub(crate) struct Core {
     draining: AtomicBool,
     /// Tells this channel's methods from those of others.
     id: u32,
+    /// The drivers that lead for the tasks that wait.
+    #[cfg(feature = "tokio")]
+    pub(super) drivers: Drivers,
 }
 
 impl Core {
-    pub(crate) fn new(link: Arc<Link>, driver: Driver) -> Self {
+    pub(crate) fn new(link: Arc<Link>, driver: Driver) -> Arc<Self> {
         let cells = link.limits().max_in_flight as usize;
-        Self {
+        #[cfg(feature = "tokio")]
+        let poller = driver.poller().clone();
+        Arc::new_cyclic(|_core| Self {
             link,
             calls: CallTable::new(cells),
             lead: Lead::new(driver, cells),
             space: SpaceWaiters::new(cells),
             draining: AtomicBool::new(false),
             id: Method::next_channel(),
-        }
+            #[cfg(feature = "tokio")]
+            drivers: Drivers::new(_core.clone(), poller),
+        })
     }
 
     /// Looks a method up by name.
@@ -139,8 +148,28 @@ impl Core {
         self.collect(ticket, stop, read)
     }
 
+    /// [`wait`](Self::wait) for a task, which cannot: if the reply is there, or comes in a moment, reads it.
+    #[cfg(feature = "tokio")]
+    pub(super) fn wait_briefly<R>(
+        &self,
+        ticket: Ticket,
+        read: impl Fn(u32, Arrived<'_>) -> Result<R, Status>,
+    ) -> Option<Result<R, Status>> {
+        let mut leader = self.lead.try_lead_directly()?;
+        let mut own = OwnReply::in_hand(&self.calls, ticket);
+        let stop = leader.glance(self, &mut own);
+        if let Some((code, cell)) = own.into_answered() {
+            let result = read(code, Arrived { inline: leader.received(), outside: &mut None });
+            drop(leader);
+            drop(cell);
+            return Some(result);
+        }
+        drop(leader);
+        stop.map(|stop| self.collect(ticket, stop, read))
+    }
+
     /// Takes what the waiting has brought out of the call's cell.
-    fn collect<R>(
+    pub(super) fn collect<R>(
         &self,
         ticket: Ticket,
         stop: Stop,
@@ -194,10 +223,7 @@ impl Core {
         match (outcome, stop) {
             (Some(outcome), _) => outcome,
             (None, Stop::Closed) => Err(self.link.closed_status()),
-            (None, _) => Err(Status::resource_exhausted(
-                "no slot or ring entry came free in time: the peer holds what was sent; raise \
-                 max_region_bytes on both sides, or the call's timeout",
-            )),
+            (None, _) => Err(no_space()),
         }
     }
 
@@ -328,6 +354,14 @@ impl Core {
     }
 }
 
+#[cfg(feature = "tokio")]
+impl Drop for Core {
+    fn drop(&mut self) {
+        // They end.
+        self.lead.wake_drivers();
+    }
+}
+
 /// Who has an event, as the leader sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Handed {
@@ -343,6 +377,26 @@ pub(super) struct Unsent<'a> {
     core: &'a Core,
     ticket: Ticket,
     deadline: Option<Instant>,
+}
+
+#[cfg(feature = "tokio")]
+impl<'a> Unsent<'a> {
+    pub(super) fn core(&self) -> &'a Core {
+        self.core
+    }
+
+    pub(super) fn link(&self) -> &'a Arc<Link> {
+        &self.core.link
+    }
+
+    /// The number of the call's cell.
+    pub(super) fn index(&self) -> usize {
+        self.ticket.index()
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
 }
 
 impl Unsent<'_> {
@@ -386,6 +440,14 @@ fn remaining_us(deadline: Instant) -> Result<u32, Status> {
         Some(left) if !left.is_zero() => Ok(u32::try_from(left.as_micros()).unwrap_or(u32::MAX).max(1)),
         _ => Err(deadline_exceeded()),
     }
+}
+
+#[cold]
+pub(super) fn no_space() -> Status {
+    Status::resource_exhausted(
+        "no slot or ring entry came free in time: the peer holds what was sent; raise max_region_bytes on \
+         both sides, or the call's timeout",
+    )
 }
 
 #[cold]

@@ -10,8 +10,14 @@
 //!   mark ourselves asleep, look again, wait for doorbell, socket or deadline, unmark ──► again
 //! ```
 
+#[cfg(feature = "tokio")]
+mod task;
+#[cfg(feature = "tokio")]
+pub(super) use task::{Step, Vigil};
+
 use std::io;
 use std::mem;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::client::awaited::{Awaited, Nothing};
@@ -44,7 +50,7 @@ pub(crate) enum Stop {
 /// The receiving half of a channel, and what it waits on.
 pub(crate) struct Driver {
     session: Session,
-    poller: Poller,
+    poller: Arc<Poller>,
     room: RoomWatch,
     events: Vec<Event>,
     spin: AdaptiveSpin,
@@ -58,7 +64,7 @@ pub(crate) struct Driver {
 
 impl Driver {
     pub(crate) fn new(link: &Link, session: Session, spin: Duration) -> io::Result<Self> {
-        let poller = Poller::new()?;
+        let poller = Arc::new(Poller::new()?);
         poller.add(link.socket(), SOCKET, Interest::Edge)?;
         poller.add(link.own_bell(), BELL, Interest::Edge)?;
         Ok(Self {
@@ -203,6 +209,7 @@ impl Driver {
     /// Sleeps until the doorbell rings, the socket has something, or `timeout` has passed.
     fn park<A: Awaited>(&mut self, core: &Core, timeout: Option<Duration>, awaited: &mut A) {
         let link = &core.link;
+        core.lead.end_rest();
         let want_space = link.space.any();
         let may_sleep = self.session.arm(link, want_space);
         // The second look at space, like the one at the ring, comes after the mark.

@@ -20,6 +20,12 @@
 //! by read-modify-write, so there is one order of events and no fence is needed. A caller alone pays two of
 //! them per turn and looks at no bit-set.
 //!
+//! Tasks wait for their calls too, and never lead for others: a task may go unpolled for as long as it likes,
+//! and everybody would wait for it. A *driver*, a task that does nothing else, leads for all of them, one on
+//! each runtime. It is woken where a thread would be, after the threads, who cannot be sure that its runtime
+//! runs: one of them may be what keeps it from running. When there is nothing to receive it *rests*: it gives
+//! the lead up, and whatever comes next wakes it, or finds a thread that leads.
+//!
 //! # Why no waiter is forgotten
 //!
 //! The danger is a free lead, a parked waiter W that is not served, and nobody who will wake it. Consider the
@@ -36,7 +42,13 @@
 //!      wakes someone in its turn. Those who can leave grow fewer each time.
 //!    - Y has set its bit and is not counted yet: it registers after R, and tries for the lead or leaves.
 //!
-//!    If the releaser sees no bit, then all it counted, W among them, are leaving: W is not parked.
+//!    If the releaser sees no bit, then all the threads that it counted, W among them, are leaving: W is not
+//!    parked.
+//!
+//! A task T that waits is counted as well. Whoever releases the lead, or leaves while it is free, and counts
+//! no thread but T, wakes the drivers, and so does T if it finds nobody before it. A driver that is woken
+//! takes the lead, or finds it held by someone who releases it afterwards and counts T. One that rests has
+//! armed the connection before it released the lead, so what comes for T wakes it.
 //!
 //! Waking before releasing breaks the second case: Y may look, find the lead still held, and park again.
 //! A wake-up that comes before the park is kept by the parker, and one that comes after its addressee has
@@ -45,25 +57,40 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
+use std::task::Waker;
 use std::time::Duration;
 
-use crate::sync::{AtomicU32, AtomicU64, Ordering, Parker, UnsafeCell};
+use crate::client::wakers::Wakers;
+use crate::sync::{AtomicBool, AtomicU64, AtomicWaker, Ordering, Parker, UnsafeCell};
 
 /// Bit of `state`: someone leads.
-const HELD: u32 = 1;
+const HELD: u64 = 1;
 
-/// One registered waiter in `state`; the count fills the bits above [`HELD`].
-const WAITER: u32 = 2;
+/// One registered thread in `state`; the count fills the bits above [`HELD`].
+const WAITER: u64 = 2;
+
+/// One task that waits in `state`; the count fills the upper half.
+const TASK: u64 = 1 << 32;
+
+/// How many runtimes have a driver of their own. The tasks of others are served by these.
+pub(crate) const DRIVERS: usize = 4;
 
 /// Exclusive right to drive a `T` (the receiving half of a channel), handed from caller thread to caller
 /// thread.
 pub(crate) struct Lead<T> {
-    /// [`HELD`], and [`WAITER`] times the number of registered waiters.
-    state: AtomicU32,
-    /// A bit per registered waiter: set before `state` counts it, cleared before `state` forgets it.
+    /// [`HELD`], [`WAITER`] times the number of registered threads, [`TASK`] times that of waiting tasks.
+    state: AtomicU64,
+    /// A bit per registered thread: set before `state` counts it, cleared before `state` forgets it.
     waiting: Box<[AtomicU64]>,
-    /// Where waiter `index` sleeps.
+    /// Where waiter `index` sleeps, be it a thread or a task.
     parkers: Box<[Parker]>,
+    /// The wakers of those waiters that are tasks.
+    wakers: Wakers,
+    /// Those of the drivers.
+    drivers: [AtomicWaker; DRIVERS],
+    /// Whether a driver rests, and what comes will wake it. Written by leaders, and by drivers that were
+    /// woken.
+    rested: AtomicBool,
     /// What the leader drives.
     driver: UnsafeCell<T>,
 }
@@ -76,9 +103,12 @@ impl<T> Lead<T> {
     /// A free lead over `driver`, for waiters numbered `0..waiters`: one number per call cell.
     pub(crate) fn new(driver: T, waiters: usize) -> Self {
         Self {
-            state: AtomicU32::new(0),
+            state: AtomicU64::new(0),
             waiting: (0..waiters.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
             parkers: (0..waiters).map(|_| Parker::new()).collect(),
+            wakers: Wakers::new(waiters),
+            drivers: std::array::from_fn(|_| AtomicWaker::new()),
+            rested: AtomicBool::new(false),
             driver: UnsafeCell::new(driver),
         }
     }
@@ -112,16 +142,17 @@ impl<T> Lead<T> {
     ///
     /// The waiter may have left already, and the number may have a new owner, who then looks in vain once.
     pub(crate) fn wake(&self, index: usize) {
-        self.parkers[index].unpark();
+        if self.parkers[index].unpark() {
+            self.wakers.wake(index);
+        }
     }
 
     /// Wakes every waiter, for news that concerns them all: the connection is closed.
     ///
     /// Whoever is about to park without having seen the news is woken too, registered or not.
     pub(crate) fn wake_all(&self) {
-        for parker in &self.parkers {
-            parker.unpark();
-        }
+        (0..self.parkers.len()).for_each(|index| self.wake(index));
+        self.wake_drivers();
     }
 
     /// Whether some thread leads at this moment. A hint: the answer may be old when it arrives.
@@ -137,7 +168,7 @@ impl<T> Lead<T> {
         self.waiting[index / 64].load(Ordering::Relaxed) & mask(index) != 0
     }
 
-    /// Whether any thread waits to be served or to lead. A hint, for the leader.
+    /// Whether anybody waits to be served or to lead. A hint, for the leader.
     #[inline]
     pub(crate) fn has_waiters(&self) -> bool {
         // Relaxed: nobody concludes anything from it about other memory.
@@ -163,7 +194,7 @@ impl<T> Lead<T> {
         // Release: the next leader sees what this one did to the driver. Acquire pairs with `register`.
         let before = self.state.fetch_sub(own, Ordering::AcqRel);
         if before > own {
-            self.wake_one();
+            self.wake_one(before - own);
         }
     }
 
@@ -173,27 +204,98 @@ impl<T> Lead<T> {
         // Release: whoever counts one waiter fewer sees the bit cleared. Acquire pairs with `register`.
         let before = self.state.fetch_sub(own, Ordering::AcqRel);
         if before & HELD == 0 && before > own {
-            self.wake_one();
+            self.wake_one(before - own);
         }
     }
 
     /// Clears the bit of waiter `index` and returns what `state` still counts for it.
-    fn strike(&self, index: usize) -> u32 {
+    fn strike(&self, index: usize) -> u64 {
         // Relaxed: the caller's change of `state` publishes it.
         self.waiting[index / 64].fetch_and(!mask(index), Ordering::Relaxed);
         WAITER
     }
 
-    /// Wakes one registered waiter: whichever, since any leader drives the channel for all.
+    /// Hands the lead to one of those that `state` counted: to any thread, since any leader drives the
+    /// channel for all; to the drivers if only tasks wait.
     #[cold]
-    fn wake_one(&self) {
+    fn wake_one(&self, counted: u64) {
+        if counted % TASK < WAITER {
+            // Relaxed: the Acquire on `state` has made visible what leaders and drivers wrote before.
+            if !self.rested.load(Ordering::Relaxed) {
+                self.wake_drivers();
+            }
+            return;
+        }
         for (word, bits) in self.waiting.iter().enumerate() {
             // Relaxed: the caller's Acquire on `state` has made visible the bits that count.
             let bits = bits.load(Ordering::Relaxed);
             if bits != 0 {
-                return self.parkers[word * 64 + bits.trailing_zeros() as usize].unpark();
+                return self.wake(word * 64 + bits.trailing_zeros() as usize);
             }
         }
+    }
+
+    // ---- for tasks -----------------------------------------------------------------------------------
+
+    /// Counts a task that waits. What comes for it is received by others from here on: see
+    /// [`watch`](Self::watch).
+    pub(crate) fn enter_task(&self) {
+        // Release: the drivers see what this task has sent. Acquire pairs with the Release in `release`.
+        if self.state.fetch_add(TASK, Ordering::AcqRel) == 0 {
+            self.wake_drivers();
+        }
+    }
+
+    /// Forgets a task that waited.
+    pub(crate) fn leave_task(&self) {
+        // Relaxed: nobody concludes anything from a task that has gone.
+        self.state.fetch_sub(TASK, Ordering::Relaxed);
+    }
+
+    /// Leaves the waker of the task that is waiter `index`. False if it was woken before: it is to look at
+    /// its call once more, and to call this again.
+    #[must_use]
+    pub(crate) fn watch(&self, index: usize, waker: &Waker) -> bool {
+        self.wakers.register(index, waker);
+        self.parkers[index].watch()
+    }
+
+    /// The task that was waiter `index` runs, or waits no more.
+    pub(crate) fn unwatch(&self, index: usize) {
+        self.parkers[index].unwatch();
+    }
+
+    /// Whether any task waits. For a driver, which has left its waker before.
+    pub(crate) fn has_tasks(&self) -> bool {
+        // Acquire pairs with the Release in `enter_task`.
+        self.state.load(Ordering::Acquire) >= TASK
+    }
+
+    /// Where driver `number` leaves its waker.
+    pub(crate) fn driver(&self, number: usize) -> &AtomicWaker {
+        &self.drivers[number]
+    }
+
+    /// Tries for the lead, for a driver: if another one leads, it wakes this one when it is done.
+    pub(crate) fn try_lead_for_tasks(&self) -> Option<Leader<'_, T>> {
+        // What would have woken us may be what has.
+        self.end_rest();
+        // Without a look ahead: if the lead is held, its holder must see that nobody rests. Release pairs
+        // with the Acquire in `release` for that; Acquire as in `take`.
+        (self.state.fetch_or(HELD, Ordering::AcqRel) & HELD == 0).then(|| Leader::new(self, None))
+    }
+
+    /// What comes wakes no driver any more: the leader is about to sleep itself, or to take back that it
+    /// would.
+    pub(crate) fn end_rest(&self) {
+        // Relaxed: ordered by `state`, like all that leaders write.
+        self.rested.store(false, Ordering::Relaxed);
+    }
+
+    /// Wakes the drivers.
+    #[cold]
+    pub(crate) fn wake_drivers(&self) {
+        self.drivers.iter().for_each(AtomicWaker::wake);
     }
 }
 
@@ -262,6 +364,22 @@ impl<'a, T> Leader<'a, T> {
     #[inline]
     fn new(lead: &'a Lead<T>, registration: Option<usize>) -> Self {
         Self { lead, registration, exclusive: PhantomData }
+    }
+}
+
+impl<T> Leader<'_, T> {
+    /// Releases the lead for a driver that has armed the connection: what comes wakes it. A thread that waits
+    /// is handed the lead all the same.
+    pub(crate) fn rest(self) {
+        debug_assert!(self.registration.is_none(), "a driver is no waiter");
+        // Relaxed: the next leader acquires it with the lead.
+        self.lead.rested.store(true, Ordering::Relaxed);
+        // Release and Acquire as in `release`.
+        let before = self.lead.state.fetch_sub(HELD, Ordering::AcqRel);
+        if before % TASK >= HELD + WAITER {
+            self.lead.wake_one(before - HELD);
+        }
+        std::mem::forget(self);
     }
 }
 

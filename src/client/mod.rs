@@ -20,14 +20,24 @@ mod classic;
 mod connect;
 mod core;
 mod driver;
+#[cfg(feature = "tokio")]
+mod drivers;
+#[cfg(feature = "tokio")]
+mod future;
 mod lead;
 mod method;
+#[cfg(feature = "tokio")]
+mod patience;
 mod raw;
 mod route;
+mod sending;
 mod space;
+mod wakers;
 
 pub use call::{Call, Pending};
 pub use channel::{Channel, ChannelBuilder};
 pub use connect::{Connect, ConnectError};
+#[cfg(feature = "tokio")]
+pub use future::{RawResponseFuture, ResponseFuture};
 pub use method::Method;
 pub use raw::{PendingRaw, RawCall};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::client::call::{InFlight, deadline_after};
 use crate::client::method::Method;
 use crate::client::route::{Route, start_classic_raw};
+use crate::client::sending::send_bytes;
 use crate::raw::{Payload, RawBody};
 use crate::rpc::Status;
 
@@ -28,6 +29,17 @@ impl<'a> RawCall<'a> {
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
+    }
+
+    /// The same for a timeout that may be none.
+    #[cfg(feature = "tokio")]
+    pub(super) fn timeout_of(self, timeout: Option<Duration>) -> Self {
+        Self { timeout, ..self }
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(super) fn into_parts(self) -> (&'a Route, Method, RawBody<'a>, Option<Duration>) {
+        (self.route, self.method, self.body, self.timeout)
     }
 
     /// Sends the bytes and waits for those that come back.
@@ -57,13 +69,8 @@ impl<'a> RawCall<'a> {
         };
         let unsent = core.begin(self.method, deadline)?;
         let head = unsent.head(self.method)?;
-        if let Some(bytes) = self.body.inline() {
-            let entry = head.inline_with(bytes);
-            unsent.once_there_is_space(|| core.link.push(&entry, None))?;
-        } else {
-            let mut prepared = unsent.once_there_is_space(|| self.body.prepare(&core.link, head))?;
-            unsent.once_there_is_space(|| prepared.send(&core.link))?;
-        }
+        let (body, mut prepared) = (&mut self.body, None);
+        unsent.once_there_is_space(|| send_bytes(&core.link, head, body, &mut prepared))?;
         Ok(PendingRaw(InFlight::new(core, unsent.sent(), deadline)))
     }
 }

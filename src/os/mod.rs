@@ -15,6 +15,8 @@ mod mapping;
 mod memfd;
 mod named;
 mod poller;
+#[cfg(feature = "tokio")]
+mod readiness;
 mod shared_file;
 mod socket;
 mod store;
@@ -31,6 +33,8 @@ pub(crate) use mapping::Mapping;
 pub(crate) use memfd::{admit_sealed, create_sealed};
 pub(crate) use named::{LONGEST_FILE, NamedFile};
 pub(crate) use poller::{Event, Interest, Poller, RoomWatch};
+#[cfg(feature = "tokio")]
+pub(crate) use readiness::Readiness;
 pub(crate) use shared_file::SharedFile;
 pub(crate) use socket::{Ready, RecvError, Socket};
 pub(crate) use store::FileStore;

@@ -190,6 +190,13 @@ impl AsFd for Poller {
     }
 }
 
+#[cfg(feature = "tokio")]
+impl std::os::fd::AsRawFd for Poller {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};

@@ -27,6 +27,7 @@ mod client {
     pub(crate) mod calls;
     pub(crate) mod lead;
     pub(crate) mod space;
+    pub(crate) mod wakers;
 }
 
 mod connection;

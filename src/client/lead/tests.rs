@@ -53,7 +53,7 @@ impl Channel {
 
     /// Blocks until `count` waiters are registered.
     fn await_waiters(&self, count: u32) {
-        while self.lead.state.load(Ordering::Relaxed) / WAITER != count {
+        while self.lead.state.load(Ordering::Relaxed) / WAITER != u64::from(count) {
             thread::yield_now();
         }
     }

@@ -3,6 +3,7 @@
 mod calls;
 mod fill;
 mod lead;
+mod lead_tasks;
 mod park;
 mod ring;
 mod slab;

@@ -27,7 +27,7 @@ pub(crate) fn who_is_counted_is_woken() {
         let (news, waiters, is_free, place) = &*side;
         is_free.store(true, Ordering::Release);
         if news.freed() && news.take_news() {
-            waiters.for_each(|_| place.unpark());
+            waiters.for_each(|_| _ = place.unpark());
         }
         caller.join().unwrap();
         assert!(!news.any());

@@ -1,0 +1,182 @@
+//! Is every task that waits woken, whoever receives its reply, and does a driver lead where no thread does?
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+use loom::future::block_on;
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicBool, Ordering, fence};
+use loom::thread;
+
+use crate::client::lead::{Lead, Leader};
+use crate::harness::{bounded, unbounded};
+use crate::sync::AtomicWaker;
+
+/// The call cell of the task.
+const TASK: usize = 1;
+
+/// A channel with a task that waits for its reply, and perhaps a driver.
+struct Channel {
+    lead: Lead<()>,
+    /// The reply has come, and whoever leads can take it in.
+    came: AtomicBool,
+    /// A leader has put it into the task's cell.
+    served: AtomicBool,
+    /// The driver has announced that it sleeps.
+    armed: AtomicBool,
+    /// Somebody has rung since.
+    rung: AtomicBool,
+    /// Where the driver is woken when somebody rings.
+    bell: AtomicWaker,
+    over: AtomicBool,
+}
+
+impl Channel {
+    fn new(came: bool) -> Arc<Self> {
+        Arc::new(Self {
+            lead: Lead::new((), 2),
+            came: AtomicBool::new(came),
+            served: AtomicBool::new(false),
+            armed: AtomicBool::new(false),
+            rung: AtomicBool::new(false),
+            bell: AtomicWaker::new(),
+            over: AtomicBool::new(false),
+        })
+    }
+
+    /// What a task does after it has sent its request.
+    fn await_reply(&self) {
+        self.lead.enter_task();
+        block_on(poll_fn(|cx| {
+            self.lead.unwatch(TASK);
+            loop {
+                if self.served.load(Ordering::Acquire) {
+                    return Poll::Ready(());
+                }
+                if self.lead.watch(TASK, cx.waker()) {
+                    return Poll::Pending;
+                }
+            }
+        }));
+        self.lead.unwatch(TASK);
+        self.lead.leave_task();
+    }
+
+    /// What any leader does with a reply that has come.
+    fn take_in(&self, _leader: &Leader<'_, ()>) -> bool {
+        let unserved = self.has_unserved();
+        if unserved {
+            self.served.store(true, Ordering::Release);
+            self.lead.wake(TASK);
+        }
+        unserved
+    }
+
+    fn has_unserved(&self) -> bool {
+        self.came.load(Ordering::Acquire) && !self.served.load(Ordering::Relaxed)
+    }
+
+    /// What the peer does when it replies.
+    fn reply(&self) {
+        self.came.store(true, Ordering::Release);
+        fence(Ordering::SeqCst);
+        if self.armed.load(Ordering::Relaxed) {
+            self.rung.store(true, Ordering::Release);
+            self.bell.wake();
+        }
+    }
+
+    fn drive(&self) {
+        block_on(poll_fn(|cx| self.poll_driver(cx)));
+    }
+
+    fn poll_driver(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.lead.driver(0).register(cx.waker());
+        self.bell.register(cx.waker());
+        if self.over.load(Ordering::Acquire) {
+            return Poll::Ready(());
+        }
+        loop {
+            self.rung.swap(false, Ordering::AcqRel);
+            let Some(leader) = self.lead.try_lead_for_tasks() else { return Poll::Pending };
+            self.armed.store(false, Ordering::Relaxed);
+            if !self.lead.has_tasks() || self.take_in(&leader) {
+                return Poll::Pending;
+            }
+            self.armed.store(true, Ordering::Relaxed);
+            fence(Ordering::SeqCst);
+            // The second look at what comes, and at the bell.
+            if !self.has_unserved() && !self.rung.load(Ordering::Relaxed) {
+                leader.rest();
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Everybody is served: the driver ends.
+    fn end(&self) {
+        self.over.store(true, Ordering::Release);
+        self.lead.wake_drivers();
+    }
+}
+
+/// A thread leads while the task begins to wait: does the task see its reply, or the thread its waker?
+#[test]
+pub(crate) fn a_task_is_woken_by_the_thread_that_leads() {
+    unbounded(|| {
+        let channel = Channel::new(true);
+        let task = thread::spawn({
+            let channel = channel.clone();
+            move || channel.await_reply()
+        });
+        let leader = channel.lead.try_lead_directly().expect("tasks do not lead");
+        assert!(channel.take_in(&leader));
+        drop(leader);
+        task.join().unwrap();
+    });
+}
+
+/// A thread leads for a moment and leaves: does the driver go on, whoever came first?
+#[test]
+pub(crate) fn a_driver_goes_on_where_a_thread_leaves() {
+    bounded(2, || {
+        let channel = Channel::new(true);
+        let driver = thread::spawn({
+            let channel = channel.clone();
+            move || channel.drive()
+        });
+        let passer_by = thread::spawn({
+            let channel = channel.clone();
+            move || drop(channel.lead.try_lead_directly())
+        });
+        channel.await_reply();
+        channel.end();
+        driver.join().unwrap();
+        passer_by.join().unwrap();
+    });
+}
+
+/// The reply comes while a thread leads, which has looked already, and rings the driver that rests: does the
+/// driver get the lead afterwards?
+#[test]
+pub(crate) fn a_driver_that_is_rung_gets_the_lead_in_the_end() {
+    bounded(2, || {
+        let channel = Channel::new(false);
+        let driver = thread::spawn({
+            let channel = channel.clone();
+            move || channel.drive()
+        });
+        let passer_by = thread::spawn({
+            let channel = channel.clone();
+            move || {
+                let leader = channel.lead.try_lead_directly();
+                channel.reply();
+                drop(leader);
+            }
+        });
+        channel.await_reply();
+        channel.end();
+        driver.join().unwrap();
+        passer_by.join().unwrap();
+    });
+}

@@ -1,0 +1,175 @@
+//! The drivers of a channel: tasks that receive for all the tasks that wait for calls.
+//!
+//! ```text
+//!   anybody waits? ─no─► pending, until a task waits
+//!      │ yes
+//!   take the lead ─held─► pending: its holder wakes us
+//!      │
+//!   step: hand out what came ──some, or still looking──► release, let the others run, again
+//!      │ nothing: armed
+//!   watch the poller ──ready──► step
+//!      │ not ready
+//!   rest: release, pending
+//! ```
+//!
+//! Why not the waiting tasks themselves: one that is not polled, beside another branch of a `select!` for
+//! instance, would have all others wait for it. Why one on each runtime: a runtime that is kept from running
+//! keeps its driver from running.
+
+use std::fmt;
+use std::future::Future;
+use std::hash::{Hash, Hasher};
+use std::io;
+use std::mem;
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
+
+use tokio::runtime::Handle;
+
+use crate::client::core::Core;
+use crate::client::driver::{Step, Vigil};
+use crate::client::lead::DRIVERS;
+use crate::os::{Poller, Readiness};
+use crate::rpc::Status;
+use crate::sync::{AtomicU64, Ordering};
+
+/// No runtime.
+const NONE: u64 = 0;
+
+/// Which runtimes have a driver.
+pub(super) struct Drivers {
+    core: Weak<Core>,
+    /// What the channel sleeps in.
+    poller: Arc<Poller>,
+    runtimes: [AtomicU64; DRIVERS],
+}
+
+impl Drivers {
+    pub(super) fn new(core: Weak<Core>, poller: Arc<Poller>) -> Self {
+        Self { core, poller, runtimes: std::array::from_fn(|_| AtomicU64::new(NONE)) }
+    }
+
+    /// Makes sure that the current runtime has a driver, or that so many others have one.
+    ///
+    /// # Errors
+    /// Outside of a runtime.
+    ///
+    /// # Panics
+    /// On a runtime that does no I/O.
+    pub(super) fn ensure(&self) -> Result<(), Status> {
+        let Ok(runtime) = Handle::try_current() else {
+            return Err(Status::failed_precondition(
+                "a call was awaited outside of a tokio runtime; await it inside of one, or use wait()",
+            ));
+        };
+        let id = number_of(&runtime);
+        // Relaxed, here and below: a number that carries nothing; a driver that ends wakes all who wait.
+        if self.runtimes.iter().any(|seat| seat.load(Ordering::Relaxed) == id) {
+            return Ok(());
+        }
+        for (number, seat) in self.runtimes.iter().enumerate() {
+            if seat.compare_exchange(NONE, id, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+                let seat = Seat { core: self.core.clone(), number };
+                return self.spawn(seat, &runtime).map_err(|error| {
+                    Status::resource_exhausted(format!("a call cannot be awaited: {error}; see ulimit -n"))
+                });
+            }
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn spawn(&self, seat: Seat, runtime: &Handle) -> io::Result<()> {
+        let readiness = Readiness::of(self.poller.clone())?;
+        runtime.spawn(Task { readiness, rung: false, vigil: Vigil::None, seat });
+        Ok(())
+    }
+}
+
+/// A runtime's own number: ids can be hashed, and are numbers.
+fn number_of(runtime: &Handle) -> u64 {
+    struct Number(u64);
+    impl Hasher for Number {
+        fn write(&mut self, bytes: &[u8]) {
+            bytes.iter().for_each(|&byte| self.0 = self.0.rotate_left(8) ^ u64::from(byte));
+        }
+        fn write_u64(&mut self, number: u64) {
+            self.0 ^= number;
+        }
+        fn finish(&self) -> u64 {
+            self.0.max(NONE + 1)
+        }
+    }
+    let mut number = Number(0);
+    runtime.id().hash(&mut number);
+    number.finish()
+}
+
+/// The right to be driver `number`; given up when it is dropped, with its runtime at the latest.
+struct Seat {
+    core: Weak<Core>,
+    number: usize,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        if let Some(core) = self.core.upgrade() {
+            core.drivers.runtimes[self.number].store(NONE, Ordering::Relaxed);
+            // Those who wait make sure of another driver.
+            core.lead.wake_all();
+        }
+    }
+}
+
+/// One driver.
+struct Task {
+    /// Says when the channel's poller has something. Dropped before the seat: a runtime watches it once.
+    readiness: Readiness,
+    /// It has said so, and nobody has looked.
+    rung: bool,
+    vigil: Vigil,
+    seat: Seat,
+}
+
+impl Future for Task {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        let Some(core) = this.seat.core.upgrade() else {
+            return Poll::Ready(());
+        };
+        // Before the looks that follow: whoever changes what they see wakes us.
+        core.lead.driver(this.seat.number).register(cx.waker());
+        loop {
+            this.rung |= this.readiness.poll(cx).is_ready();
+            let Some(mut leader) = core.lead.try_lead_for_tasks() else {
+                return Poll::Pending;
+            };
+            leader.wake_up(&core);
+            if !core.lead.has_tasks() {
+                this.vigil = Vigil::None;
+                // Its release wakes us if one has come meanwhile.
+                return Poll::Pending;
+            }
+            match leader.step(&core, mem::take(&mut this.rung), &mut this.vigil) {
+                // Its release wakes us while anybody waits; first those run who have something to do.
+                Step::Worked => return Poll::Pending,
+                Step::Closed => return Poll::Ready(()),
+                Step::Asleep => {}
+            }
+            if this.readiness.poll(cx).is_pending() {
+                leader.rest();
+                return Poll::Pending;
+            }
+            this.rung = true;
+        }
+    }
+}
+
+impl fmt::Debug for Drivers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Drivers").finish_non_exhaustive()
+    }
+}

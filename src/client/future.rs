@@ -1,0 +1,338 @@
+//! Calls that are awaited: a machine that a task polls, from sending the request to reading the reply.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use prost::Message;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use crate::client::call::{Call, OnRing, deadline_after, undecodable};
+use crate::client::core::{SPACE_PATIENCE, Unsent, no_space};
+use crate::client::driver::Stop;
+use crate::client::method::Method;
+use crate::client::patience::Patience;
+use crate::client::raw::RawCall;
+use crate::client::route::Route;
+use crate::client::sending::{send_bytes, send_message};
+use crate::client::space::Registered;
+use crate::connection::{Arrived, Head, Link, Prepared, SendFailure};
+use crate::raw::{Payload, RawBody};
+use crate::rpc::{Request, Response, Status};
+
+/// What distinguishes the kinds of calls from each other.
+trait Kind<'a>: Unpin {
+    type Reply: Send + 'static;
+
+    /// Sends the request; [`SendFailure::Wait`] to be called again.
+    fn send(&mut self, link: &'a Arc<Link>, head: Head) -> Result<(), SendFailure>;
+
+    /// Makes the reply of what came.
+    fn read(payload: Arrived<'_>) -> Result<Self::Reply, Status>;
+
+    /// The same call for a thread that may block. What is left is not sent.
+    fn elsewhere(&mut self, route: Route, method: Method, timeout: Option<Duration>)
+    -> Blocking<Self::Reply>;
+}
+
+/// A call that waits on a thread of its own.
+type Blocking<R> = Box<dyn FnOnce() -> Result<R, Status> + Send>;
+
+/// A call on its way.
+struct Machine<'a, K: Kind<'a>> {
+    kind: K,
+    stage: Stage<'a, K::Reply>,
+}
+
+// Within a stage, what waits comes first: it ends before its cell is another call's.
+enum Stage<'a, R> {
+    Unsent {
+        route: &'a Route,
+        method: Method,
+        timeout: Option<Duration>,
+    },
+    /// There was no room.
+    Crowded {
+        patience: Patience<'a>,
+        _space: Registered<'a>,
+        until: Instant,
+        head: Head,
+        unsent: Unsent<'a>,
+    },
+    Sent {
+        patience: Patience<'a>,
+        call: OnRing<'a>,
+    },
+    /// On a classic channel, whose connections block: a thread of the runtime has it.
+    Elsewhere(JoinHandle<Result<R, Status>>),
+    Done,
+}
+
+impl<'a, K: Kind<'a>> Machine<'a, K> {
+    fn new(route: &'a Route, method: Method, timeout: Option<Duration>, kind: K) -> Self {
+        Self { kind, stage: Stage::Unsent { route, method, timeout } }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<K::Reply, Status>> {
+        let outcome = match &mut self.stage {
+            &mut Stage::Unsent { route, method, timeout } => self.begin(cx, route, method, timeout),
+            Stage::Crowded { .. } => self.try_again(cx),
+            Stage::Sent { .. } => self.await_reply(cx),
+            Stage::Elsewhere(thread) => Pin::new(thread).poll(cx).map(|joined| {
+                // Only the end of the runtime keeps a thread from calling.
+                joined
+                    .unwrap_or_else(|_| Err(Status::cancelled("the runtime ended before the call was made")))
+            }),
+            Stage::Done => panic!("a call was polled after it had completed"),
+        };
+        if outcome.is_ready() {
+            self.stage = Stage::Done;
+        }
+        outcome
+    }
+
+    fn begin(
+        &mut self,
+        cx: &mut Context<'_>,
+        route: &'a Route,
+        method: Method,
+        timeout: Option<Duration>,
+    ) -> Poll<Result<K::Reply, Status>> {
+        let core = match route {
+            Route::Ring(core) => core,
+            Route::Classic(_) => {
+                self.stage =
+                    Stage::Elsewhere(spawn_blocking(self.kind.elsewhere(route.clone(), method, timeout)));
+                return self.poll(cx);
+            }
+        };
+        let deadline = deadline_after(timeout);
+        let unsent = core.begin(method, deadline)?;
+        let head = unsent.head(method)?;
+        match self.kind.send(&core.link, head) {
+            Ok(()) => self.sent(cx, unsent),
+            Err(SendFailure::Failed(status)) => Poll::Ready(Err(status)),
+            Err(SendFailure::Wait) => {
+                let patience = Instant::now() + SPACE_PATIENCE;
+                let until = deadline.map_or(patience, |deadline| deadline.min(patience));
+                let index = unsent.index();
+                let space = core.space.register(&core.link.space, index);
+                // A leader that is parked has not heard of us: it must arm `want_space`.
+                core.link.nudge();
+                let patience = Patience::new(core, index);
+                self.stage = Stage::Crowded { patience, _space: space, until, head, unsent };
+                self.try_again(cx)
+            }
+        }
+    }
+
+    fn try_again(&mut self, cx: &mut Context<'_>) -> Poll<Result<K::Reply, Status>> {
+        let Stage::Crowded { patience, until, head, unsent, .. } = &mut self.stage else {
+            unreachable!("the caller has looked")
+        };
+        loop {
+            match self.kind.send(unsent.link(), *head) {
+                Ok(()) => break,
+                Err(SendFailure::Failed(status)) => return Poll::Ready(Err(status)),
+                Err(SendFailure::Wait) => {}
+            }
+            match std::task::ready!(patience.poll(cx, Some(*until)))? {
+                Stop::Done => {}
+                Stop::Closed => return Poll::Ready(Err(unsent.link().closed_status())),
+                Stop::Deadline => return Poll::Ready(Err(no_space())),
+            }
+        }
+        match std::mem::replace(&mut self.stage, Stage::Done) {
+            Stage::Crowded { patience, _space, unsent, .. } => {
+                drop((patience, _space));
+                self.sent(cx, unsent)
+            }
+            _ => unreachable!("looked at above"),
+        }
+    }
+
+    fn sent(&mut self, cx: &mut Context<'_>, unsent: Unsent<'a>) -> Poll<Result<K::Reply, Status>> {
+        let mut call = OnRing::sent(unsent);
+        if let Some(outcome) = call.try_wait(K::read) {
+            return Poll::Ready(outcome);
+        }
+        self.stage = Stage::Sent { patience: Patience::new(call.core(), call.index()), call };
+        self.await_reply(cx)
+    }
+
+    fn await_reply(&mut self, cx: &mut Context<'_>) -> Poll<Result<K::Reply, Status>> {
+        let Stage::Sent { patience, call } = &mut self.stage else { unreachable!("the caller has looked") };
+        let stop = loop {
+            if call.is_answered() {
+                break Stop::Done;
+            }
+            match std::task::ready!(patience.poll(cx, call.deadline()))? {
+                Stop::Done => {}
+                stop => break stop,
+            }
+        };
+        match std::mem::replace(&mut self.stage, Stage::Done) {
+            Stage::Sent { patience, call } => {
+                drop(patience);
+                Poll::Ready(call.collect(stop, K::read))
+            }
+            _ => unreachable!("looked at above"),
+        }
+    }
+}
+
+// ---- messages ----------------------------------------------------------------------------------------
+
+struct Typed<'a, Req, Resp> {
+    request: Option<Request<Req>>,
+    prepared: Option<Prepared<&'a Link>>,
+    reply: PhantomData<fn() -> Resp>,
+}
+
+// Nothing in it is pinned: the request is only looked at.
+impl<Req, Resp> Unpin for Typed<'_, Req, Resp> {}
+
+impl<'a, Req, Resp> Kind<'a> for Typed<'a, Req, Resp>
+where
+    Req: Message + 'static,
+    Resp: Message + Default + 'static,
+{
+    type Reply = Response<Resp>;
+
+    #[inline]
+    fn send(&mut self, link: &'a Arc<Link>, head: Head) -> Result<(), SendFailure> {
+        let message = self.request.as_ref().expect("not sent before").get_ref();
+        send_message(link, head, message, message.encoded_len(), &mut self.prepared)
+    }
+
+    #[inline]
+    fn read(payload: Arrived<'_>) -> Result<Response<Resp>, Status> {
+        payload.decode().map(Response::new).map_err(|error| undecodable(&error))
+    }
+
+    fn elsewhere(
+        &mut self,
+        route: Route,
+        method: Method,
+        timeout: Option<Duration>,
+    ) -> Blocking<Self::Reply> {
+        let request = self.request.take().expect("not sent before");
+        Box::new(move || Call::new(&route, method, request).timeout_of(timeout).wait())
+    }
+}
+
+/// A call that is awaited. Dropping it cancels the call.
+///
+/// It is sent when it is polled first, and then looks a few microseconds for its reply. After that it waits
+/// without being in anybody's way: the channel has a task of its own on each runtime that receives for all.
+///
+/// Deadlines are counted by the system's clock, as the server's are; `tokio::time::pause` does not stop them.
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct ResponseFuture<'a, Req, Resp>(Machine<'a, Typed<'a, Req, Resp>>)
+where
+    Req: Message + 'static,
+    Resp: Message + Default + 'static;
+
+impl<Req, Resp> Future for ResponseFuture<'_, Req, Resp>
+where
+    Req: Message + 'static,
+    Resp: Message + Default + 'static,
+{
+    type Output = Result<Response<Resp>, Status>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.get_mut().0.poll(cx)
+    }
+}
+
+impl<'a, Req, Resp> IntoFuture for Call<'a, Req, Resp>
+where
+    Req: Message + 'static,
+    Resp: Message + Default + 'static,
+{
+    type Output = Result<Response<Resp>, Status>;
+    type IntoFuture = ResponseFuture<'a, Req, Resp>;
+
+    /// What `.await` polls; fails as [`wait`](Call::wait) does.
+    ///
+    /// On a [classic](crate::Channel::connect_classic) channel a blocking thread of the runtime makes the
+    /// call, and goes on with it if the future is dropped.
+    fn into_future(self) -> Self::IntoFuture {
+        let (route, method, request, timeout) = self.into_parts();
+        let kind = Typed { request: Some(request), prepared: None, reply: PhantomData };
+        ResponseFuture(Machine::new(route, method, timeout, kind))
+    }
+}
+
+impl<Req, Resp> fmt::Debug for ResponseFuture<'_, Req, Resp>
+where
+    Req: Message + 'static,
+    Resp: Message + Default + 'static,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}
+
+// ---- plain bytes -------------------------------------------------------------------------------------
+
+struct Raw<'a> {
+    body: RawBody<'a>,
+    prepared: Option<Prepared<Arc<Link>>>,
+}
+
+impl<'a> Kind<'a> for Raw<'a> {
+    type Reply = Payload;
+
+    #[inline]
+    fn send(&mut self, link: &'a Arc<Link>, head: Head) -> Result<(), SendFailure> {
+        send_bytes(link, head, &mut self.body, &mut self.prepared)
+    }
+
+    #[inline]
+    fn read(payload: Arrived<'_>) -> Result<Payload, Status> {
+        Ok(Payload::new(payload.keep()))
+    }
+
+    fn elsewhere(&mut self, route: Route, method: Method, timeout: Option<Duration>) -> Blocking<Payload> {
+        let body = match std::mem::replace(&mut self.body, RawBody::Slice(&[])) {
+            RawBody::Slice(bytes) => RawBody::from(bytes.to_vec()),
+            RawBody::Bytes(bytes) => RawBody::Bytes(bytes),
+            RawBody::Loan(loan) => RawBody::Loan(loan),
+        };
+        Box::new(move || RawCall::new(&route, method, body).timeout_of(timeout).wait())
+    }
+}
+
+/// A raw call that is awaited, as [`ResponseFuture`] is. Dropping it cancels the call.
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct RawResponseFuture<'a>(Machine<'a, Raw<'a>>);
+
+impl Future for RawResponseFuture<'_> {
+    type Output = Result<Payload, Status>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.get_mut().0.poll(cx)
+    }
+}
+
+impl<'a> IntoFuture for RawCall<'a> {
+    type Output = Result<Payload, Status>;
+    type IntoFuture = RawResponseFuture<'a>;
+
+    /// What `.await` polls; fails as [`wait`](RawCall::wait) does.
+    fn into_future(self) -> Self::IntoFuture {
+        let (route, method, body, timeout) = self.into_parts();
+        RawResponseFuture(Machine::new(route, method, timeout, Raw { body, prepared: None }))
+    }
+}
+
+impl fmt::Debug for RawResponseFuture<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawResponseFuture").finish_non_exhaustive()
+    }
+}

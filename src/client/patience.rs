@@ -1,0 +1,89 @@
+//! A task that waits at a call's cell: for the reply, or for room to send.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use tokio::time::{Sleep, sleep};
+
+use crate::client::core::Core;
+use crate::client::driver::Stop;
+use crate::rpc::Status;
+
+/// The wait of one task. It ends when this is dropped, which must be before its cell is another call's.
+pub(super) struct Patience<'a> {
+    core: &'a Core,
+    index: usize,
+    /// Whether the drivers count on this task.
+    entered: bool,
+    /// Made when the task first sleeps with a deadline: its memory is asked for where a wake-up is due
+    /// anyhow.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl<'a> Patience<'a> {
+    /// Waits at the cell with that number.
+    pub(super) fn new(core: &'a Core, index: usize) -> Self {
+        Self { core, index, entered: false, timer: None }
+    }
+
+    /// Waits until something has happened, the connection closes, or `until` has passed; says which. `Done`
+    /// says no more than that it is time to look.
+    ///
+    /// What the task waits for has to be looked at before each call of this.
+    ///
+    /// # Errors
+    /// Outside of a runtime.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        until: Option<Instant>,
+    ) -> Poll<Result<Stop, Status>> {
+        let core = self.core;
+        if core.link.is_closed() {
+            return Poll::Ready(Ok(Stop::Closed));
+        }
+        core.drivers.ensure()?;
+        if !self.entered {
+            self.entered = true;
+            core.lead.enter_task();
+        }
+        if !core.lead.watch(self.index, cx.waker()) {
+            return Poll::Ready(Ok(Stop::Done));
+        }
+        // Once more after the watch: whoever closes the connection wakes all who watch.
+        if core.link.is_closed() {
+            return Poll::Ready(Ok(Stop::Closed));
+        }
+        match until {
+            Some(until) => self.poll_timer(cx, until).map(|()| Ok(Stop::Deadline)),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Whether a time has passed on the system's clock, which the deadlines of both sides are counted by.
+    /// That of the runtime may stand still.
+    fn poll_timer(&mut self, cx: &mut Context<'_>, until: Instant) -> Poll<()> {
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Poll::Ready(());
+            }
+            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(left)));
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            self.timer = None;
+        }
+    }
+}
+
+impl Drop for Patience<'_> {
+    fn drop(&mut self) {
+        if self.entered {
+            self.core.lead.unwatch(self.index);
+            self.core.lead.leave_task();
+        }
+    }
+}
