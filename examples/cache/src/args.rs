@@ -31,7 +31,12 @@ pub(crate) struct Options {
 pub(crate) enum Role {
     /// The server, with its sockets in a directory.
     #[command(hide = true)]
-    Serve { directory: PathBuf },
+    Serve {
+        directory: PathBuf,
+        /// Serve clients in other languages too, whose memory lies in files in this directory
+        #[arg(long, value_name = "DIRECTORY")]
+        files: Option<PathBuf>,
+    },
     /// The client of a server whose sockets lie in a directory.
     #[command(hide = true)]
     Measure { directory: PathBuf },

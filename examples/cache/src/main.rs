@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     let Args { role, options } = Args::parse();
     let done = match role {
         None => demo(&options),
-        Some(Role::Serve { directory }) => server::serve(&directory),
+        Some(Role::Serve { directory, files }) => server::serve(&directory, files.as_deref()),
         Some(Role::Measure { directory }) => compare::run(&directory, &options),
         Some(Role::Echo) => compare::floor::echo(),
     };

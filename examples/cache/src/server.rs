@@ -17,9 +17,16 @@ use crate::store::{Store, checksum};
 pub(crate) const CHECKSUM: &str = "/cache.Cache/Checksum";
 
 /// Serves on the sockets in `directory` until the process that started this one closes our standard input.
-pub(crate) fn serve(directory: &Path) -> anyhow::Result<()> {
+///
+/// With `files`, clients that cannot receive descriptors have their memory there: those of the classic
+/// protocol, and those of the socket lane that ask for a file.
+pub(crate) fn serve(directory: &Path, files: Option<&Path>) -> anyhow::Result<()> {
     let store = Arc::new(Store::default());
-    let server = Server::builder()
+    let mut builder = Server::builder();
+    if let Some(files) = files {
+        builder = builder.classic(files).file_backing(files);
+    }
+    let server = builder
         .service(CacheServer::from_arc(store.clone()))
         .raw(CHECKSUM, {
             let store = store.clone();

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use mmap_rpc::{Backing, Channel, Code};
 use serde_json::Value;
 
 /// The program, with its temporary files in `directory`.
@@ -128,6 +129,31 @@ fn a_killed_parent_leaves_nothing_behind() {
     parent.wait().unwrap();
     eventually("the children end", || processes_with(name) == 0);
     eventually("their directory goes", || is_empty(directory.path()));
+}
+
+#[test]
+fn a_server_with_a_directory_of_files_serves_clients_that_need_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let (sockets, files) = (directory.path().join("sockets"), directory.path().join("files"));
+    fs::create_dir(&sockets).unwrap();
+    let mut server = program(directory.path());
+    server.arg("serve").arg(&sockets).arg("--files").arg(&files).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut server = server.spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n");
+
+    let socket = sockets.join("mmap-rpc.sock");
+    let in_a_file = Channel::builder().backing(Backing::File).connect(&socket).unwrap();
+    for channel in [in_a_file, Channel::connect_classic(&socket).unwrap()] {
+        let checksum = channel.method("/cache.Cache/Checksum");
+        let status = channel.raw(&checksum, b"nobody").wait().unwrap_err();
+        assert_eq!((status.code(), status.message()), (Code::NotFound, "no value under \"nobody\""));
+        assert!(!is_empty(&files));
+    }
+    drop(server.stdin.take());
+    assert_eq!(wait(&mut server), Some(0));
+    assert!(is_empty(&files) && !sockets.exists());
 }
 
 /// The process id of the child that has this role, once it is there.
