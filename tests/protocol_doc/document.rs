@@ -124,8 +124,16 @@ impl Block {
         self.body().iter().map(|row| (number(&row[0]), row[1].as_str())).collect()
     }
 
-    /// The fields of a table of offsets, which leave no gap if it is the table of a whole.
+    /// Checks that no number stands in a table's column from this one on: nothing would compare it.
+    pub(crate) fn assert_words_from(&self, column: usize) {
+        for cell in self.body().iter().flat_map(|row| &row[column..]) {
+            assert!(numbers(cell).is_empty(), "{self}: a number that nothing compares: {cell}");
+        }
+    }
+
+    /// The fields of a table of offsets.
     pub(crate) fn fields(&self) -> Vec<Field> {
+        self.assert_words_from(3);
         let field =
             |row: &Vec<String>| Field { at: number(&row[0]), bytes: number(&row[1]), name: row[2].clone() };
         self.body().iter().map(field).collect()

@@ -9,7 +9,7 @@ use prost::Message;
 use prost_types::field_descriptor_proto::{Label, Type};
 
 use crate::document::{Block, Document, number};
-use crate::dump::proto_file;
+use crate::dump::{proto_file, varint};
 use crate::refusals;
 use crate::session::{FILE, Frame, RING, SOCKET, Session};
 
@@ -61,9 +61,45 @@ pub(crate) fn message(document: &Document, block: &Block) {
     let stated: Vec<_> =
         block.body().iter().map(|row| (number(&row[0]), row[1].clone(), row[2].clone())).collect();
     assert_eq!(stated, expected, "{name}");
+    block.assert_words_from(3);
+    for row in block.body().iter().filter(|row| row[3].contains("not zero")) {
+        assert_not_zero(name, number(&row[0]), &row[1]);
+    }
     let tables: BTreeSet<&str> =
         document.blocks.iter().filter_map(|block| block.kind.strip_prefix("message ")).collect();
     assert_eq!(tables, file.message_type.iter().map(|message| message.name()).collect());
+}
+
+/// Checks that a message is refused, in words that name it, once this field of it is zero.
+fn assert_not_zero(message: &str, number: u64, name: &str) {
+    let good = match message {
+        "Limits" | "ConnectRequest" => request(4096),
+        "ConnectResponse" => refusal("x".into()),
+        "SegmentAdded" => Sum::SegmentAdded(added()),
+        "SegmentDropped" => Sum::SegmentDropped(SegmentDropped { segment_id: 1 }),
+        "SegmentDropAcknowledged" => Sum::SegmentDropAcknowledged(SegmentDropAcknowledged { segment_id: 1 }),
+        other => panic!("no {other} to be changed"),
+    };
+    decode(good.clone()).expect("a good message");
+    let file = proto_file();
+    let number_in = |outer: &str, inner: &str| {
+        let of = file.message_type.iter().find(|message| message.name() == outer).expect("a message");
+        let field = of.field.iter().find(|field| field.type_name().ends_with(&format!(".{inner}")));
+        field.expect("a field of this type").number() as u64
+    };
+    let inside =
+        |number: u64, bytes: Vec<u8>| [varint(number << 3 | 2), varint(bytes.len() as u64), bytes].concat();
+    // What comes later in a message is merged into what came before.
+    let mut zero = [varint(number << 3), varint(0)].concat();
+    let mut outer = message;
+    if message == "Limits" {
+        outer = "ConnectRequest";
+        zero = inside(number_in(outer, message), zero);
+    }
+    let changed =
+        [Envelope { message: Some(good) }.encode_to_vec(), inside(number_in("Envelope", outer), zero)];
+    let error = ControlMessage::decode(&changed.concat()).expect_err("refused");
+    assert!(error.contains(name) && error.contains("zero"), "{message}.{name}: {error}");
 }
 
 fn decode(message: Sum) -> Result<ControlMessage, String> {
@@ -132,8 +168,11 @@ pub(crate) fn lengths(_: &Document, block: &Block) {
     assert_eq!(block.body().len(), 5);
 }
 
+fn added() -> SegmentAdded {
+    SegmentAdded { segment_id: 1, bytes: 4096, slot_size: 64, slot_count: 1, first_handle: 64 }
+}
+
 pub(crate) fn descriptors(_: &Document, block: &Block) {
-    let added = SegmentAdded { segment_id: 1, bytes: 4096, slot_size: 64, slot_count: 1, first_handle: 64 };
     let count = |message: Sum| decode(message).expect("a message").descriptors() as u64;
     for row in block.body() {
         let expected: &[u64] = &match row[0].as_str() {
@@ -148,7 +187,7 @@ pub(crate) fn descriptors(_: &Document, block: &Block) {
                 let file = FILE.frames[1].descriptors as u64;
                 vec![count(accepted(0, "/x".into())), count(refusal("x".into())), file]
             }
-            "SegmentAdded" => vec![count(Sum::SegmentAdded(added))],
+            "SegmentAdded" => vec![count(Sum::SegmentAdded(added()))],
             "every other message" => {
                 let id = SegmentDropped { segment_id: 1 };
                 let acknowledged = SegmentDropAcknowledged { segment_id: 1 };
