@@ -113,6 +113,28 @@ fn numbers_in_prose_are_constants() {
     }
 }
 
+/// The anchor that a heading gets.
+fn anchor(heading: &str) -> String {
+    let kept = heading.chars().filter(|c| c.is_alphanumeric() || *c == ' ');
+    kept.collect::<String>().trim().to_lowercase().replace(' ', "-")
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let text = fs::read_to_string(path()).expect("the document");
+    let headings = text.lines().filter(|line| line.starts_with('#')).map(anchor);
+    let named = text.split("<a id=\"").skip(1).map(|rest| rest.split('"').next().unwrap_or("").to_owned());
+    let anchors: BTreeSet<String> = headings.chain(named).collect();
+    let folder = path().parent().expect("a folder").to_owned();
+    for link in text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap_or("")) {
+        let leads = match link.strip_prefix('#') {
+            Some(inside) => anchors.contains(inside),
+            None => folder.join(link).exists(),
+        };
+        assert!(leads, "{link} leads nowhere");
+    }
+}
+
 /// Every dump of the document, as a session makes it now.
 fn dumps() -> Vec<(String, Vec<String>)> {
     let schema = Schema::new();
