@@ -49,7 +49,7 @@ pub enum Backing {
     File,
 }
 
-/// Handles below this many calls in flight fit a call id's index: see [`call_index`].
+/// So many calls in flight fit a call id's index: see [`call_index`].
 pub(crate) const MAX_IN_FLIGHT: u32 = 1 << 16;
 
 /// A call id's low half is the index of the call among those in flight; the high half tells its successors

@@ -10,7 +10,7 @@
 //! thread at a time, whatever drives it. Neither blocks; both are told what the socket said.
 //!
 //! Entries travel through rings, or, translated by `lane`, as frames on the socket. Regions are sealed
-//! memory, or, copied by `backing`, in a file.
+//! memory, or, copied by `backing`, in a file. `docs/protocol.md` says all of it in bytes.
 
 mod arrivals;
 mod backing;

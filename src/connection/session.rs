@@ -164,10 +164,14 @@ impl Session {
     /// Whether [`poll`](Self::poll) would find something.
     #[inline]
     pub(crate) fn is_ready(&self, link: &Link) -> bool {
+        // On that lane nothing is taken out of the ring: whoever took an entry there for work would never be
+        // through with it.
+        if link.is_socket_lane() {
+            return self.has_waiting();
+        }
         self.stalled.is_some()
             || !self.arrivals.is_full() && self.consumer.is_ready(link.consumer_view())
             || self.arrivals.has_more(link)
-            || self.has_waiting()
     }
 
     /// What a driver asks while it spins. An entry that is stalled keeps its driver busy with the socket, and

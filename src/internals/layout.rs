@@ -1,6 +1,27 @@
 //! Headers of regions, and what a reader concludes from them, as plain numbers.
 
+use std::mem::offset_of;
+
+use crate::layout::words::{Control, FILLS, FillLine};
 use crate::layout::{Geometry, Handle, Header, RawOffset};
+
+/// The control words in their order: name, offset in the control section, size in bytes.
+pub fn control_words() -> Vec<(String, u64, u64)> {
+    let word = |name: &str, at: usize, bytes: u64| (name.to_owned(), at as u64, bytes);
+    let mut words = vec![
+        word("rx_head", offset_of!(Control, rx_head), 8),
+        word("sleep", offset_of!(Control, sleep), 4),
+        word("cpu", offset_of!(Control, cpu), 4),
+        word("want_space", offset_of!(Control, want_space), 4),
+        word("closed", offset_of!(Control, closed), 4),
+    ];
+    for line in 0..FILLS {
+        let at = offset_of!(Control, fills) + line * size_of::<FillLine>();
+        words.push(word(&format!("level {line}"), at + offset_of!(FillLine, level), 8));
+        words.push(word(&format!("given_up {line}"), at + offset_of!(FillLine, given_up), 8));
+    }
+    words
+}
 
 /// Bytes of a header.
 pub const HEADER_BYTES: usize = crate::layout::HEADER_BYTES;

@@ -7,6 +7,9 @@ use crate::sync::AtomicU32;
 
 pub use crate::error::Violation;
 
+/// Bytes of an inline message that lie in the first cache line of its entry.
+pub const NEAR_BYTES: u64 = crate::ring::record::FIRST_LINE as u64 * 8;
+
 /// One ring, which any number of threads may push to.
 #[derive(Debug)]
 pub struct Ring {

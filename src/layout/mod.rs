@@ -30,7 +30,8 @@
 //!
 //! Only the owner writes; the peer maps the whole read-only. Everything that the peer reads here is
 //! judged on a private copy: the header by [`Header::validate`], once; a descriptor by
-//! [`RawOffset::check`]; payload bytes come over through [`copy_from_shared`] and nothing else.
+//! [`RawOffset::check`]; payload bytes come over through [`copy_from_shared`] and nothing else. The same for
+//! readers of other code is in `docs/protocol.md`.
 //!
 //! [`Geometry::standard`]: geometry::Geometry::standard
 //! [`Header::validate`]: header::Header::validate

@@ -6,7 +6,7 @@
 //! | [`EntryCell::head`], [`EntryCell::body`] | owner, before `seq` | peer, after `seq`, once | anything: checked on a private copy |
 //! | [`Control::rx_head`] | owner's consumer | peer's producers | a position in the PEER's ring |
 //! | [`Control::sleep`] | owner's driver | peer's producers | odd: asleep since this epoch |
-//! | [`Control::cpu`] | owner's driver | peer's driver | hint: processor number, `u32::MAX` unknown |
+//! | [`Control::cpu`] | owner's driver | peer's driver | hint: processor number, `u32::MAX` unknown, 0 until it is written |
 //! | [`Control::want_space`] | owner's driver | peer's consumer and readers | odd: waits for room or slots |
 //! | [`Control::closed`] | owner, once | peer | 0 or 1 |
 //! | [`FillLine::level`] | owner, the thread that writes the message | peer's driver | never falls; bytes since the start |

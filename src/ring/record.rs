@@ -58,7 +58,7 @@ const _: () = {
 };
 
 /// Body words that lie in the entry's first cache line, behind `seq` and the head.
-const FIRST_LINE: usize = if BODY_WORDS < 4 { BODY_WORDS } else { 4 };
+pub(crate) const FIRST_LINE: usize = if BODY_WORDS < 4 { BODY_WORDS } else { 4 };
 
 /// Whether the body of an entry with this head ends within the entry's first cache line: then the second one
 /// is neither written nor read.

@@ -2,7 +2,7 @@
 //!
 //! Nothing here reads or writes a socket, and nothing here knows the layout of a region: bytes come in,
 //! checked domain types go out. A type that exists has passed its checks; what a state admits is for the
-//! connection to say.
+//! connection to say. `docs/protocol.md` has the fields and a session in hex.
 
 mod check;
 mod classic;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mmap_rpc::internals::peer::{ClientOffer, Frame, Peer};
+use mmap_rpc::internals::peer::{ClientOffer, Frame, Peer, RawEntry};
 
 use crate::watch::{self, METHODS, Site, alone, clear_log, holdings, logged, nothing_left_since};
 
@@ -123,4 +123,19 @@ fn replies_that_the_socket_has_no_room_for_come_once_it_has() {
         assert_eq!(peer.read(), Some("RPCResponse"), "reply {number}");
     }
     assert!(!peer.has_lost());
+}
+
+/// The ring of a client that calls over the socket is nobody's business: a server that took an entry there
+/// for work, and never took it out, would neither sleep nor look at its other clients.
+#[test]
+fn an_entry_in_a_ring_that_nobody_reads_keeps_nobody_awake() {
+    let _alone = alone();
+    let site = Site::with(|server| server.spin(Duration::ZERO));
+    let mut peer = client_of(&site);
+    peer.cell(0, 1, RawEntry::request(0, 0));
+    // So that the server looks at this client at all.
+    peer.frame(&call(METHODS[0], 0, 0, 0), &[]).unwrap();
+    assert_eq!(peer.read(), Some("RPCResponse"));
+    site.honest_client_is_served();
+    assert!(watch::eventually(|| peer.is_slept_on()), "the server stays awake");
 }

@@ -144,8 +144,8 @@ fn a_server_with_a_directory_of_files_serves_clients_that_need_them() {
     assert_eq!(line, "ready\n");
 
     let socket = sockets.join("mmap-rpc.sock");
-    let in_a_file = Channel::builder().backing(Backing::File).connect(&socket).unwrap();
-    for channel in [in_a_file, Channel::connect_classic(&socket).unwrap()] {
+    let in_a_file = Channel::builder().backing(Backing::File).connect(&socket).wait().unwrap();
+    for channel in [in_a_file, Channel::connect_classic(&socket).wait().unwrap()] {
         let checksum = channel.method("/cache.Cache/Checksum");
         let status = channel.raw(&checksum, b"nobody").wait().unwrap_err();
         assert_eq!((status.code(), status.message()), (Code::NotFound, "no value under \"nobody\""));
