@@ -24,10 +24,27 @@
 //! }
 //!
 //! // One process:
-//! Server::builder().service(CacheServer::new(store)).bind("/run/cache.sock")?.run()?;
+//! Server::builder().service(CacheServer::blocking(store)).bind("/run/cache.sock")?.run()?;
 //! // Another one:
 //! let client = CacheClient::connect("/run/cache.sock").wait()?;
 //! let reply = client.get(GetRequest { key: "a".into() }).timeout(Duration::from_millis(5)).wait()?;
+//! ```
+//!
+//! With the feature `tokio`, which is on unless turned off, whatever can be waited for can be awaited, by any
+//! number of tasks and threads side by side, and a service can have async methods:
+//!
+//! ```ignore
+//! impl Cache for Store {
+//!     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
+//!         let value = self.database.find(&request.get_ref().key).await?;
+//!         Ok(Response::new(GetResponse { value, found: true }))
+//!     }
+//! }
+//!
+//! Server::builder().service(CacheServer::new(store)).serve("/run/cache.sock").await?;
+//!
+//! let client = CacheClient::connect("/run/cache.sock").await?;
+//! let reply = client.get(GetRequest { key: "a".into() }).timeout(Duration::from_millis(5)).await?;
 //! ```
 //!
 //! # Plain bytes

@@ -43,6 +43,21 @@ impl Parker {
         self.state.swap(EMPTY, Ordering::Acquire);
     }
 
+    /// Wakes the sleeping thread, or lets the next `park` or `watch` return at once. True if it is a task
+    /// that waits: then the caller wakes it.
+    pub(crate) fn unpark(&self) -> bool {
+        // Release pairs with the Acquire in `park` and `watch`, Acquire with the Release in `watch`.
+        let before = self.state.swap(NOTIFIED, Ordering::AcqRel);
+        if before == PARKED {
+            self.bed.wake(&self.state);
+        }
+        before == WATCHED
+    }
+}
+
+/// For tasks.
+#[cfg(any(feature = "tokio", mmap_rpc_loom))]
+impl Parker {
     /// Says that a task waits, whose waker has been left where the wakers look. False if a wake-up came
     /// before: then its condition is to be looked at once more, and this called again.
     #[must_use]
@@ -56,17 +71,6 @@ impl Parker {
     pub(crate) fn unwatch(&self) {
         // Acquire as in `park`.
         self.state.swap(EMPTY, Ordering::Acquire);
-    }
-
-    /// Wakes the sleeping thread, or lets the next `park` or `watch` return at once. True if it is a task
-    /// that waits: then the caller wakes it.
-    pub(crate) fn unpark(&self) -> bool {
-        // Release pairs with the Acquire in `park` and `watch`, Acquire with the Release in `watch`.
-        let before = self.state.swap(NOTIFIED, Ordering::AcqRel);
-        if before == PARKED {
-            self.bed.wake(&self.state);
-        }
-        before == WATCHED
     }
 }
 

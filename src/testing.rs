@@ -7,7 +7,7 @@
 //! # use testkit::echo::Service;
 //! # use testkit::proto::{Blob, EchoClient, EchoServer};
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let pair = testing::pair(Server::builder().service(EchoServer::new(Service::default())))?;
+//! let pair = testing::pair(Server::builder().service(EchoServer::blocking(Service::default())))?;
 //!
 //! let client = EchoClient::new(pair.channel());
 //! let reply = client.echo(Blob { data: "again".into() }).wait()?;

@@ -21,8 +21,12 @@ const INPUTS: [&str; 5] = ["sync.rs", "error.rs", "layout", "slab", "ring"];
 
 /// The rooms of which single files are modelled, and how their names reach the models.
 const SINGLE_FILES: [(&str, &[&str], &str); 2] = [
-    ("client", &["client/calls.rs", "client/lead.rs", "client/space.rs", "client/wakers.rs"], ""),
-    ("connection", &["connection/space.rs"], "pub(crate) use space::SpaceNews;"),
+    ("client", &["client/calls.rs", "client/lead.rs", "client/space.rs"], ""),
+    (
+        "connection",
+        &["connection/space.rs", "connection/wakers.rs"],
+        "pub(crate) use {space::SpaceNews, wakers::Wakers};",
+    ),
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

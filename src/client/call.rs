@@ -200,6 +200,13 @@ impl<'a> OnRing<'a> {
         self.core.collect(ticket, stop, successful(read))
     }
 
+    /// Gives the call up, and does not wait for room to say so.
+    pub(super) fn give_up_at_once(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.core.give_up_at_once(ticket);
+        }
+    }
+
     fn held(&self) -> Ticket {
         self.ticket.expect("neither taken nor given up")
     }

@@ -267,6 +267,13 @@ impl CallTable {
         abandoned
     }
 
+    /// The id of the call that was given up in a cell, if its reply is still to come.
+    pub(crate) fn abandoned(&self, index: usize) -> Option<u32> {
+        // Relaxed: whoever asks has learned of the call from its caller.
+        let state = self.find(index)?.state.load(Ordering::Relaxed);
+        (state & PHASE == ABANDONED).then_some(state & !PHASE | index as u32)
+    }
+
     /// Gives up a call that was never sent. The ticket is used up.
     pub(crate) fn cancel_unsent(&self, ticket: Ticket) {
         if self.leave(ticket, FREE) {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::awaited::{Awaited, OwnReply, Space};
 use crate::client::calls::{CallTable, Delivered, Ticket};
+use crate::client::cancels::Cancels;
 use crate::client::driver::{Driver, Stop, has_passed};
 #[cfg(feature = "tokio")]
 use crate::client::drivers::Drivers;
@@ -19,12 +20,14 @@ use crate::client::space::SpaceWaiters;
 use crate::connection::{Arrived, Event, Head, Link, Outside, SendFailure, Slot, call_index};
 use crate::error::Violation;
 use crate::raw::Loan;
-use crate::ring::Entry;
 use crate::rpc::Status;
 use crate::sync::{AtomicBool, Ordering};
 
 /// How long a call without a deadline waits for room or slots before it gives up.
 pub(super) const SPACE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a caller that gives up waits for room to say so. After that others say it, when they call.
+const CANCEL_PATIENCE: Duration = Duration::from_millis(100);
 
 /// How often a caller that does not lead makes way for other threads before it sleeps: who leads may only be
 /// waiting for the processor, and to be woken costs several calls' time.
@@ -36,6 +39,7 @@ pub(crate) struct Core {
     pub(crate) calls: CallTable,
     pub(crate) lead: Lead<Driver>,
     pub(crate) space: SpaceWaiters,
+    cancels: Cancels,
     /// The server takes no further requests.
     draining: AtomicBool,
     /// Tells this channel's methods from those of others.
@@ -55,6 +59,7 @@ impl Core {
             calls: CallTable::new(cells),
             lead: Lead::new(driver, cells),
             space: SpaceWaiters::new(cells),
+            cancels: Cancels::new(cells),
             draining: AtomicBool::new(false),
             id: Method::next_channel(),
             #[cfg(feature = "tokio")]
@@ -72,6 +77,7 @@ impl Core {
     #[inline]
     pub(super) fn begin(&self, method: Method, deadline: Option<Instant>) -> Result<Unsent<'_>, Status> {
         self.check_open()?;
+        self.flush_cancels();
         method.check(self.id)?;
         let ticket = match self.calls.claim() {
             Some(ticket) => ticket,
@@ -178,19 +184,44 @@ impl Core {
         if let Some(mut reply) = self.calls.take(ticket) {
             return read(reply.code, reply.payload.arrived());
         }
-        self.give_up(ticket);
+        self.give_up_at_once(ticket);
         match stop {
             Stop::Closed => Err(self.link.closed_status()),
             Stop::Done | Stop::Deadline => Err(deadline_exceeded()),
         }
     }
 
-    /// Abandons a call that was sent, and tells the server if it is still at it.
+    /// Abandons a call that was sent, and tells the server if it is still at it. Waits a little for room to
+    /// do so if nobody else would find it.
     pub(crate) fn give_up(&self, ticket: Ticket) {
-        if self.link.is_same_process() && self.calls.abandon(ticket) {
-            // Best effort: without room the server answers a call that nobody waits for, and the answer
-            // frees the cell all the same.
-            let _ = self.link.push(&Entry::cancel(ticket.call_id), None);
+        if self.give_up_at_once(ticket)
+            && let Some(mut leader) = self.lead.try_lead_directly()
+        {
+            let until = Instant::now() + CANCEL_PATIENCE;
+            let mut told = || {
+                self.flush_cancels();
+                !self.cancels.any()
+            };
+            leader.drive(self, Some(until), &mut Space(&mut told));
+        }
+    }
+
+    /// The same for one who must not wait. True if the server is to be told once there is room.
+    pub(crate) fn give_up_at_once(&self, ticket: Ticket) -> bool {
+        let untold = self.link.is_same_process()
+            && self.calls.abandon(ticket)
+            && self.cancels.send(&self.link, ticket);
+        if untold {
+            self.lead.wake_drivers();
+        }
+        untold
+    }
+
+    /// Tells the server of calls that were given up, if there was no room for that before.
+    #[inline]
+    pub(super) fn flush_cancels(&self) {
+        if self.cancels.any() {
+            self.cancels.flush(&self.link, &self.calls);
         }
     }
 

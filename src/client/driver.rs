@@ -261,6 +261,7 @@ impl Driver {
 
     /// If space came free, wakes those who wait for it. True if there is news.
     fn offer_space(&mut self, core: &Core) -> bool {
+        core.flush_cancels();
         let link = &core.link;
         let ring_read = link.ring_read();
         let ring_moved = mem::replace(&mut self.ring_read, ring_read) != ring_read;

@@ -148,7 +148,7 @@ impl Future for Task {
                 return Poll::Pending;
             };
             leader.wake_up(&core);
-            if !core.lead.has_tasks() {
+            if !core.lead.has_tasks() && !core.link.space.any() {
                 this.vigil = Vigil::None;
                 // Its release wakes us if one has come meanwhile.
                 return Poll::Pending;

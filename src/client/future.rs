@@ -185,6 +185,16 @@ impl<'a, K: Kind<'a>> Machine<'a, K> {
     }
 }
 
+impl<'a, K: Kind<'a>> Drop for Machine<'a, K> {
+    fn drop(&mut self) {
+        if let Stage::Sent { patience, call } = &mut self.stage {
+            // Before the cell is another call's.
+            patience.end();
+            call.give_up_at_once();
+        }
+    }
+}
+
 // ---- messages ----------------------------------------------------------------------------------------
 
 struct Typed<'a, Req, Resp> {

@@ -57,10 +57,11 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
+#[cfg(any(feature = "tokio", mmap_rpc_loom))]
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::client::wakers::Wakers;
+use crate::connection::Wakers;
 use crate::sync::{AtomicBool, AtomicU64, AtomicWaker, Ordering, Parker, UnsafeCell};
 
 /// Bit of `state`: someone leads.
@@ -235,8 +236,23 @@ impl<T> Lead<T> {
         }
     }
 
-    // ---- for tasks -----------------------------------------------------------------------------------
+    /// What comes wakes no driver any more: the leader is about to sleep itself, or to take back that it
+    /// would.
+    pub(crate) fn end_rest(&self) {
+        // Relaxed: ordered by `state`, like all that leaders write.
+        self.rested.store(false, Ordering::Relaxed);
+    }
 
+    /// Wakes the drivers.
+    #[cold]
+    pub(crate) fn wake_drivers(&self) {
+        self.drivers.iter().for_each(AtomicWaker::wake);
+    }
+}
+
+/// For tasks.
+#[cfg(any(feature = "tokio", mmap_rpc_loom))]
+impl<T> Lead<T> {
     /// Counts a task that waits. What comes for it is received by others from here on: see
     /// [`watch`](Self::watch).
     pub(crate) fn enter_task(&self) {
@@ -283,19 +299,6 @@ impl<T> Lead<T> {
         // Without a look ahead: if the lead is held, its holder must see that nobody rests. Release pairs
         // with the Acquire in `release` for that; Acquire as in `take`.
         (self.state.fetch_or(HELD, Ordering::AcqRel) & HELD == 0).then(|| Leader::new(self, None))
-    }
-
-    /// What comes wakes no driver any more: the leader is about to sleep itself, or to take back that it
-    /// would.
-    pub(crate) fn end_rest(&self) {
-        // Relaxed: ordered by `state`, like all that leaders write.
-        self.rested.store(false, Ordering::Relaxed);
-    }
-
-    /// Wakes the drivers.
-    #[cold]
-    pub(crate) fn wake_drivers(&self) {
-        self.drivers.iter().for_each(AtomicWaker::wake);
     }
 }
 
@@ -367,6 +370,7 @@ impl<'a, T> Leader<'a, T> {
     }
 }
 
+#[cfg(any(feature = "tokio", mmap_rpc_loom))]
 impl<T> Leader<'_, T> {
     /// Releases the lead for a driver that has armed the connection: what comes wakes it. A thread that waits
     /// is handed the lead all the same.

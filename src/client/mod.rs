@@ -15,6 +15,7 @@ mod attempt;
 mod awaited;
 mod call;
 mod calls;
+mod cancels;
 mod channel;
 mod classic;
 mod connect;
@@ -32,7 +33,6 @@ mod raw;
 mod route;
 mod sending;
 mod space;
-mod wakers;
 
 pub use call::{Call, Pending};
 pub use channel::{Channel, ChannelBuilder};

@@ -1,6 +1,7 @@
 //! A task that waits at a call's cell: for the reply, or for room to send.
 
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -79,11 +80,18 @@ impl<'a> Patience<'a> {
     }
 }
 
-impl Drop for Patience<'_> {
-    fn drop(&mut self) {
-        if self.entered {
+impl Patience<'_> {
+    /// Ends the wait.
+    pub(super) fn end(&mut self) {
+        if mem::take(&mut self.entered) {
             self.core.lead.unwatch(self.index);
             self.core.lead.leave_task();
         }
+    }
+}
+
+impl Drop for Patience<'_> {
+    fn drop(&mut self) {
+        self.end();
     }
 }

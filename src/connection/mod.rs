@@ -31,6 +31,7 @@ mod segments;
 mod send;
 mod session;
 mod space;
+mod wakers;
 mod writer;
 
 pub(crate) use close::CloseReason;
@@ -46,3 +47,4 @@ pub(crate) use received::{Arrived, Kept, Outside, Received};
 pub(crate) use send::{Head, Prepared, SendFailure, Slot, encode_inline, prepare, prepare_bytes};
 pub(crate) use session::{Event, Polled, Role, Session, Watch};
 pub(crate) use space::SpaceNews;
+pub(crate) use wakers::Wakers;

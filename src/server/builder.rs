@@ -17,6 +17,7 @@ use crate::raw::{Payload, RawBody};
 use crate::rpc::{Request, Response, Status};
 use crate::server::classic::ClassicFiles;
 use crate::server::exchange::Replier;
+use crate::server::executor::Executor;
 use crate::server::inboxes::{CloseOnDrop, Inboxes};
 use crate::server::pool::Dispatch;
 use crate::server::reactor::{Reactor, Shared};
@@ -86,6 +87,7 @@ pub struct ServerBuilder {
     file_backing: Option<PathBuf>,
     max_connections: usize,
     max_handshakes: usize,
+    executor: Executor,
 }
 
 /// Each connection takes two mappings, four once both of its regions have grown, and Linux allows a process
@@ -109,6 +111,7 @@ impl ServerBuilder {
             file_backing: None,
             max_connections: MAX_CONNECTIONS,
             max_handshakes: MAX_HANDSHAKES,
+            executor: Executor::default(),
         }
     }
 
@@ -269,12 +272,18 @@ impl ServerBuilder {
         self.prepare(Some(path.as_ref()))
     }
 
+    #[cfg(feature = "tokio")]
+    pub(super) fn set_runtime(&mut self, runtime: tokio::runtime::Handle) {
+        self.executor.set_runtime(runtime);
+    }
+
     /// A server that listens nowhere: its clients come through [`Server::inboxes`].
     pub(crate) fn unbound(self) -> Result<Server, BindError> {
         self.prepare(None)
     }
 
     fn prepare(mut self, path: Option<&Path>) -> Result<Server, BindError> {
+        self.executor.take_current();
         self.router.check().map_err(BindError::Methods)?;
         check_methods(self.router.names()).map_err(BindError::Methods)?;
         let prepare = |directory: &PathBuf| ClassicFiles::prepare(directory, self.classic_file_size);
@@ -335,6 +344,11 @@ impl Server {
         ShutdownHandle(self.shutdown.clone())
     }
 
+    #[cfg(feature = "tokio")]
+    pub(super) fn take_current_runtime(&mut self) {
+        self.settings.executor.take_current();
+    }
+
     /// Where it takes further sockets from, besides the listener.
     pub(crate) fn inboxes(&self) -> Arc<Inboxes> {
         self.inboxes.clone()
@@ -345,11 +359,12 @@ impl Server {
     /// # Errors
     /// If threads cannot be started, or waiting for events fails.
     pub fn run(self) -> io::Result<()> {
-        let ServerBuilder { config, router, handlers, reactors, grace, max_connections, .. } = self.settings;
+        let ServerBuilder { config, router, handlers, reactors, grace, max_connections, executor, .. } =
+            self.settings;
         let router = Arc::new(router);
         // Also if this thread panics: nobody shall wait for a server that has ended.
         let _closing = CloseOnDrop(self.inboxes.clone());
-        let (dispatch, workers) = Dispatch::start(router.clone(), handlers)?;
+        let (dispatch, workers) = Dispatch::start(router.clone(), handlers, executor)?;
         let shared = Arc::new(Shared {
             config,
             router,

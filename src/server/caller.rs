@@ -1,6 +1,7 @@
 //! Whom an answer goes to: a client of the ring lane, or one whose calls are named on its socket.
 
 use std::sync::Arc;
+use std::task::Waker;
 
 use prost::Message;
 
@@ -20,6 +21,10 @@ pub(super) trait SocketPeer: Send + Sync {
 
     /// Whether nobody waits for the answer any more.
     fn is_cancelled(&self, call_id: u32) -> bool;
+
+    /// Leaves the waker of a task that serves a call, to be woken when nobody waits for the answer any more.
+    /// The task must look for that afterwards.
+    fn watch(&self, call_id: u32, waker: &Waker);
 
     /// Whether a reply may be as long.
     ///
@@ -85,6 +90,14 @@ impl Caller<'_> {
         match self {
             Self::Ring(peer) => peer.calls.is_cancelled(call_id),
             Self::Socket(peer) => is_cancelled(&**peer, call_id),
+        }
+    }
+
+    /// Leaves the waker of a task that serves a call, to be woken when nobody waits for the answer any more.
+    pub(super) fn watch(self, call_id: u32, waker: &Waker) {
+        match self {
+            Self::Ring(peer) => peer.calls.watch(call_id, waker),
+            Self::Socket(peer) => peer.watch(call_id, waker),
         }
     }
 

@@ -1,6 +1,8 @@
 //! The calls of one connection that have begun and not ended: a word for each index that a call id can have.
 
-use crate::connection::call_index;
+use std::task::Waker;
+
+use crate::connection::{Wakers, call_index};
 use crate::error::Violation;
 use crate::sync::{AtomicU64, Ordering};
 
@@ -15,12 +17,15 @@ const CANCELLED: u64 = 1 << 33;
 /// call, before the answer is published: the client may use the index anew the moment it sees the reply.
 pub(super) struct Calls {
     words: Box<[AtomicU64]>,
+    /// Tasks that serve calls, to be woken when nobody waits for them any more.
+    tasks: Wakers,
 }
 
 impl Calls {
     /// For at most `max_in_flight` calls at once.
     pub(super) fn new(max_in_flight: u32) -> Self {
-        Self { words: (0..max_in_flight).map(|_| AtomicU64::new(0)).collect() }
+        let words = (0..max_in_flight).map(|_| AtomicU64::new(0)).collect();
+        Self { words, tasks: Wakers::new(max_in_flight as usize) }
     }
 
     /// A request has come in.
@@ -45,9 +50,28 @@ impl Calls {
     pub(super) fn cancel(&self, call_id: u32) {
         if let Some(word) = self.words.get(call_index(call_id)) {
             let active = ACTIVE | u64::from(call_id);
-            // Relaxed: a hint to whoever serves the call.
-            let _ = word.compare_exchange(active, active | CANCELLED, Ordering::Relaxed, Ordering::Relaxed);
+            // Relaxed: a hint to whoever serves the call; a task that it wakes sees it.
+            let changed =
+                word.compare_exchange(active, active | CANCELLED, Ordering::Relaxed, Ordering::Relaxed);
+            if changed.is_ok() {
+                self.tasks.wake(call_index(call_id));
+            }
         }
+    }
+
+    /// Nobody waits for any call any more.
+    pub(super) fn cancel_all(&self) {
+        for word in &self.words {
+            let active = word.load(Ordering::Relaxed);
+            if active & ACTIVE != 0 {
+                self.cancel(active as u32);
+            }
+        }
+    }
+
+    /// Leaves the waker of a task that serves a call. It must look whether the call is cancelled after that.
+    pub(super) fn watch(&self, call_id: u32, waker: &Waker) {
+        self.tasks.register(call_index(call_id), waker);
     }
 
     /// Whether the caller has given up.

@@ -279,6 +279,13 @@ impl Connection {
     }
 }
 
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // Nobody waits for what its handlers have still to answer.
+        self.peer.calls.cancel_all();
+    }
+}
+
 /// Does what an event asks for; the bytes that came with it.
 #[inline(always)]
 fn handle(peer: &Arc<Peer>, shared: &Shared, event: Event<'_>) -> Result<usize, Violation> {
@@ -289,7 +296,8 @@ fn handle(peer: &Arc<Peer>, shared: &Shared, event: Event<'_>) -> Result<usize, 
             let call = Incoming { call_id, method, deadline: deadline_of(deadline_us) };
             if shared.is_draining() {
                 let status = Status::unavailable("the server is shutting down");
-                serve(Caller::Ring(peer), call, payload, |exchange| exchange.fail(&status));
+                let executor = shared.dispatch.executor();
+                serve(Caller::Ring(peer), executor, call, payload, |exchange| exchange.fail(&status));
             } else {
                 shared.dispatch.call(Caller::Ring(peer), call, payload);
             }

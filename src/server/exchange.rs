@@ -2,7 +2,10 @@
 
 use std::any::Any;
 use std::fmt;
+use std::future::Future;
 use std::panic::{self, AssertUnwindSafe};
+use std::pin::Pin;
+use std::task::{self, Poll, Waker};
 use std::time::Instant;
 
 use prost::{DecodeError, Message};
@@ -12,6 +15,8 @@ use crate::layout::Handle;
 use crate::raw::{Loan, Payload};
 use crate::rpc::{Context, Request, Response, Status};
 use crate::server::caller::Caller;
+use crate::server::detached::Detached;
+use crate::server::executor::Executor;
 use crate::server::peer::Answer;
 use crate::server::router::RawHandler;
 
@@ -28,6 +33,7 @@ pub struct Exchange<'a>(&'a mut Held<'a>);
 /// step would read it in wider words than it was just written in, and wait for those.
 struct Held<'a> {
     caller: Caller<'a>,
+    executor: &'a Executor,
     call: Incoming,
     request: Arrived<'a>,
     /// The request's slot, if the answer is to give it back.
@@ -39,11 +45,12 @@ struct Held<'a> {
 #[inline(always)]
 pub(super) fn serve(
     caller: Caller<'_>,
+    executor: &Executor,
     call: Incoming,
     request: Arrived<'_>,
     with: impl FnOnce(Exchange<'_>) -> Handled,
 ) {
-    let mut held = Held { caller, call, request, released: None, answered: false };
+    let mut held = Held { caller, executor, call, request, released: None, answered: false };
     let Handled(()) = with(Exchange(&mut held));
 }
 
@@ -88,6 +95,43 @@ impl<'a> Exchange<'a> {
             match response {
                 Ok(response) => held.finish(|caller, answer| caller.reply(answer, response.get_ref())),
                 Err(status) => held.fail(&status),
+            }
+        })
+    }
+
+    /// The same for a handler that may have to wait.
+    ///
+    /// It is polled here first, and most often needs no more. One that has to wait becomes a task of the
+    /// server's runtime, which is dropped once nobody waits for its answer any more. Without a runtime it
+    /// holds this thread.
+    #[inline]
+    pub fn unary_async<Req, Resp, F>(self, handler: impl FnOnce(Request<Req>) -> F) -> Handled
+    where
+        Req: Message + Default,
+        Resp: Message + 'static,
+        F: Future<Output = Result<Response<Resp>, Status>> + Send + 'static,
+    {
+        self.guarded(|held| {
+            let mut begun = None;
+            let response = held.run(|held, context| {
+                let message = held.decode()?;
+                // In memory of its own, because a handler that has begun cannot be moved to its task.
+                let mut future = Box::pin(handler(Request::received(message, context)));
+                match future.as_mut().poll(&mut task::Context::from_waker(Waker::noop())) {
+                    Poll::Ready(outcome) => outcome.map(Some),
+                    Poll::Pending => {
+                        begun = Some(future);
+                        Ok(None)
+                    }
+                }
+            });
+            match (response, begun) {
+                (Ok(Some(response)), _) => {
+                    held.finish(|caller, answer| caller.reply(answer, response.get_ref()));
+                }
+                (Ok(None), Some(future)) => held.detach(future),
+                (Ok(None), None) => unreachable!("a handler is through or has begun"),
+                (Err(status), _) => held.fail(&status),
             }
         })
     }
@@ -160,15 +204,27 @@ impl<'a> Held<'a> {
         Ok(())
     }
 
+    /// Has the executor go on with a handler that has to wait.
+    #[cold]
+    fn detach<F, Resp>(&mut self, handler: Pin<Box<F>>)
+    where
+        Resp: Message + 'static,
+        F: Future<Output = Result<Response<Resp>, Status>> + Send + 'static,
+    {
+        let mut owed = None;
+        self.finish(|_, answer| owed = Some(answer));
+        let answer = owed.expect("finish() hands it over");
+        let counted = self.executor.count();
+        let call = Detached::new(handler, self.caller.to_owned(), self.call, answer, counted);
+        self.executor.finish(call, self.call.deadline);
+    }
+
     /// Says that the handler, or the encoding of its reply, panicked.
     #[cold]
     fn panicked(&mut self, panic: &(dyn Any + Send)) {
-        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-        let connection = self.caller.connection_id();
-        tracing::error!(%connection, method = self.call.method, panic = text, "a handler panicked");
+        log_panic(self.caller, &self.call, panic);
         if !self.answered {
-            self.fail(&Status::internal(format!("the handler panicked: {text}")));
+            self.fail(&panic_text(panic));
         }
     }
 
@@ -210,13 +266,31 @@ impl<'a> Held<'a> {
     }
 }
 
+/// Tells the server's log.
 #[cold]
-fn too_late() -> Status {
+pub(super) fn log_panic(caller: Caller<'_>, call: &Incoming, panic: &(dyn Any + Send)) {
+    let connection = caller.connection_id();
+    tracing::error!(%connection, method = call.method, panic = text_of(panic), "a handler panicked");
+}
+
+/// Tells the client.
+#[cold]
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> Status {
+    Status::internal(format!("the handler panicked: {}", text_of(panic)))
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or_default()
+}
+
+#[cold]
+pub(super) fn too_late() -> Status {
     Status::deadline_exceeded("the deadline passed before the server had an answer")
 }
 
 #[cold]
-fn given_up() -> Status {
+pub(super) fn given_up() -> Status {
     Status::cancelled("the caller gave the call up")
 }
 

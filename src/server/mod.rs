@@ -17,19 +17,27 @@ mod caller;
 mod calls;
 mod classic;
 mod connection;
+mod detached;
 mod exchange;
+mod executor;
 mod handshake;
 mod inboxes;
+mod kind;
 mod opening;
 mod peer;
 mod pool;
 mod reactor;
 mod router;
 mod seats;
+#[cfg(feature = "tokio")]
+mod serving;
 mod shutdown;
 
 pub use builder::{BindError, Handlers, Server, ServerBuilder};
 pub use exchange::{Exchange, Handled, Replier};
 pub(crate) use inboxes::Inboxes;
+pub use kind::{Async, Blocking};
 pub use router::Service;
+#[cfg(feature = "tokio")]
+pub use serving::ServeError;
 pub use shutdown::ShutdownHandle;

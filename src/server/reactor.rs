@@ -135,6 +135,8 @@ impl Reactor {
 
     /// Serves until shutdown.
     pub(super) fn run(mut self) -> io::Result<()> {
+        let shared = self.shared.clone();
+        let _entered = shared.dispatch.executor().enter();
         let mut rounds = 0_u32;
         loop {
             let worked = self.serve_active();
@@ -383,7 +385,7 @@ impl Reactor {
             Some(ends_at) => ends_at,
             None => self.begin_to_end(now),
         };
-        let drained = self.shared.dispatch.is_idle()
+        let drained = self.shared.dispatch.executor().is_idle()
             && self.is_classic_drained()
             && self.open().all(|connection| connection.peer().is_drained() && !connection.is_ready());
         if !drained && now < ends_at {

@@ -44,7 +44,7 @@
 //!     }
 //! }
 //!
-//! let service = CacheServer::new(Answers);              // goes to the server's builder
+//! let service = CacheServer::blocking(Answers); // goes to the server's builder; new() takes an `impl Cache`
 //! let client = CacheClient::connect("/run/cache.sock").wait()?;
 //! let reply = client.get(GetRequest { key: "a".into() }).wait()?;
 //! ```

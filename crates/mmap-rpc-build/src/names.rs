@@ -25,6 +25,8 @@ pub(crate) struct Types {
     pub(crate) client: String,
     /// What a service's author implements: `BlockingCache`.
     pub(crate) blocking: String,
+    /// The trait whose methods are futures.
+    pub(crate) asynchronous: String,
     /// What routes calls to the implementation: `CacheServer`.
     pub(crate) server: String,
 }
@@ -37,6 +39,7 @@ impl Types {
         Self {
             client: format!("{stem}Client"),
             blocking: format!("Blocking{stem}"),
+            asynchronous: camel.to_owned(),
             server: format!("{stem}Server"),
         }
     }

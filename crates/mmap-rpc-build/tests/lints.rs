@@ -96,7 +96,7 @@ impl BlockingWriter for Answers {
 }
 
 fn deprecations() -> Result<(), Box<dyn std::error::Error>> {
-    let pair = testing::pair(Server::builder().service(CacheServer::new(Answers)))?;
+    let pair = testing::pair(Server::builder().service(CacheServer::blocking(Answers)))?;
     let client = CacheClient::new(pair.channel());
     assert!(client.get(GetRequest { key: "a".into() }).wait()?.get_ref().found);
     assert!(client.set(SetRequest::default()).wait()?.get_ref().success);
@@ -117,7 +117,8 @@ fn deprecations() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn well_known_types_travel() -> Result<(), Box<dyn std::error::Error>> {
-    let builder = Server::builder().service(ReaderServer::new(Answers)).service(WriterServer::new(Answers));
+    let builder =
+        Server::builder().service(ReaderServer::blocking(Answers)).service(WriterServer::blocking(Answers));
     let pair = testing::pair(builder)?;
     let (reader, writer) = (ReaderClient::new(pair.channel()), WriterClient::new(pair.channel()));
     let item = reader.get("type".to_owned()).wait()?.into_inner();

@@ -6,8 +6,11 @@ use loom::sync::atomic::{AtomicUsize, Ordering};
 
 #[path = "../../../src/connection/space.rs"]
 mod space;
+#[path = "../../../src/connection/wakers.rs"]
+mod wakers;
 
 pub(crate) use space::SpaceNews;
+pub(crate) use wakers::Wakers;
 
 /// A received payload.
 pub(crate) struct Kept {

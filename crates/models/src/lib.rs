@@ -27,7 +27,6 @@ mod client {
     pub(crate) mod calls;
     pub(crate) mod lead;
     pub(crate) mod space;
-    pub(crate) mod wakers;
 }
 
 mod connection;

@@ -95,7 +95,7 @@ impl BlockingEcho for Service {
 /// Adds the service and the raw methods to a server.
 pub fn serve(builder: ServerBuilder, service: Arc<Service>) -> ServerBuilder {
     builder
-        .service(EchoServer::from_arc(service))
+        .service(EchoServer::blocking_from_arc(service))
         .raw(RAW_ECHO, |request, replier| {
             let payload = request.into_inner();
             let mut loan = replier.loan(payload.len())?;

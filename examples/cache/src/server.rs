@@ -27,7 +27,7 @@ pub(crate) fn serve(directory: &Path, files: Option<&Path>) -> anyhow::Result<()
         builder = builder.classic(files).file_backing(files);
     }
     let server = builder
-        .service(CacheServer::from_arc(store.clone()))
+        .service(CacheServer::blocking_from_arc(store.clone()))
         .raw(CHECKSUM, {
             let store = store.clone();
             move |request: Request<Payload>, _| {

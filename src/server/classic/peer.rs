@@ -4,10 +4,12 @@ use std::io;
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 
 use crate::os::{Credentials, Doorbell, NamedFile, SharedFile, Socket};
 use crate::rpc::Status;
 use crate::server::caller::SocketPeer;
+use crate::sync::AtomicWaker;
 use crate::wire::{ClassicConnected, ClassicReply, encode_farewell};
 
 /// Longest text of a failure that is sent, in bytes.
@@ -20,6 +22,8 @@ pub(super) struct ClassicPeer {
     /// Wakes the reactor when another thread has answered.
     bell: Doorbell,
     over: AtomicBool,
+    /// The task that serves the call.
+    task: AtomicWaker,
     state: Mutex<State>,
 }
 
@@ -44,7 +48,7 @@ pub(super) struct Open {
 impl ClassicPeer {
     pub(super) fn new(socket: Socket, credentials: Credentials) -> io::Result<Self> {
         let (bell, over, state) = (Doorbell::new()?, AtomicBool::new(false), Mutex::default());
-        Ok(Self { socket, credentials, bell, over, state })
+        Ok(Self { socket, credentials, bell, over, task: AtomicWaker::new(), state })
     }
 
     pub(super) fn socket(&self) -> &Socket {
@@ -165,7 +169,9 @@ impl ClassicPeer {
 
     /// Ends everything. What a handler answers from here on is dropped.
     pub(super) fn close(&self) {
+        // Relaxed: a hint, and what the task that is woken below sees.
         self.over.store(true, Ordering::Relaxed);
+        self.task.wake();
         self.set_open(None);
         self.socket.shutdown();
     }
@@ -188,6 +194,10 @@ impl SocketPeer for ClassicPeer {
     fn is_cancelled(&self, _: u32) -> bool {
         // Relaxed: a hint to whoever serves the call.
         self.over.load(Ordering::Relaxed)
+    }
+
+    fn watch(&self, _: u32, waker: &Waker) {
+        self.task.register(waker);
     }
 
     fn check_reply(&self, len: u64) -> Result<(), Status> {

@@ -2,72 +2,115 @@
 
 use super::{Service, line, write_docs};
 
-/// Writes the trait and the server of a service.
+/// Writes the traits and the server of a service.
 pub(super) fn write(service: &Service, buf: &mut String) {
-    write_trait(service, buf);
+    write_async_trait(service, buf);
+    write_blocking_trait(service, buf);
     write_struct(service, buf);
-    write_routing(service, buf);
+    write_routing(service, Kind::Async, buf);
+    write_routing(service, Kind::Blocking, buf);
 }
 
-/// The trait carries no `#[deprecated]`: a server goes on answering what clients should no longer call.
-fn write_trait(service: &Service, buf: &mut String) {
+/// How an implementation waits.
+#[derive(Clone, Copy)]
+enum Kind {
+    Async,
+    Blocking,
+}
+
+fn write_async_trait(service: &Service, buf: &mut String) {
+    let own = format!(
+        "Server side of `{}`: each method is a future, for `async fn`s to implement.",
+        service.full_name
+    );
+    write_trait(service, &service.types.asynchronous, &own, buf, |response| {
+        format!("impl ::std::future::Future<Output = {response}> + ::std::marker::Send")
+    });
+}
+
+fn write_blocking_trait(service: &Service, buf: &mut String) {
     let own = format!(
         "Server side of `{}`, blocking: each method runs on a thread of the server until it returns.",
         service.full_name
     );
-    write_docs(buf, 0, &service.comments, &own);
-    let name = &service.types.blocking;
+    write_trait(service, &service.types.blocking, &own, buf, |response| response);
+}
+
+/// The traits carry no `#[deprecated]`: a server goes on answering what clients should no longer call.
+fn write_trait(
+    service: &Service,
+    name: &str,
+    own: &str,
+    buf: &mut String,
+    returns: impl Fn(String) -> String,
+) {
+    write_docs(buf, 0, &service.comments, own);
     line(buf, 0, &format!("pub trait {name}: ::std::marker::Send + ::std::marker::Sync + 'static {{"));
     for method in &service.methods {
         write_docs(buf, 1, &method.comments, &format!("Answers `{}`.", method.full_name));
         line(buf, 1, &format!("fn {}(", method.ident));
         line(buf, 2, "&self,");
         line(buf, 2, &format!("request: ::mmap_rpc::Request<{}>,", method.request));
-        line(
-            buf,
-            1,
-            &format!(
-                ") -> ::std::result::Result<::mmap_rpc::Response<{}>, ::mmap_rpc::Status>;",
-                method.response
-            ),
-        );
+        let response = &method.response;
+        let response = format!("::std::result::Result<::mmap_rpc::Response<{response}>, ::mmap_rpc::Status>");
+        line(buf, 1, &format!(") -> {};", returns(response)));
     }
     line(buf, 0, "}");
 }
 
 fn write_struct(service: &Service, buf: &mut String) {
-    let (name, blocking) = (&service.types.server, &service.types.blocking);
-    line(buf, 0, &format!("/// Routes calls of `{}` to a [`{blocking}`].", service.full_name));
+    let name = &service.types.server;
+    let (blocking, asynchronous) = (&service.types.blocking, &service.types.asynchronous);
+    let full_name = &service.full_name;
+    line(buf, 0, &format!("/// Routes calls of `{full_name}` to [`{asynchronous}`] or [`{blocking}`]."));
     line(buf, 0, "#[derive(Debug)]");
-    line(buf, 0, &format!("pub struct {name}<T> {{"));
+    line(buf, 0, &format!("pub struct {name}<T, K = ::mmap_rpc::server::Async> {{"));
     line(buf, 1, "service: ::std::sync::Arc<T>,");
+    line(buf, 1, "kind: ::std::marker::PhantomData<fn() -> K>,");
     line(buf, 0, "}");
 
-    line(buf, 0, &format!("impl<T: {blocking}> {name}<T> {{"));
+    line(buf, 0, &format!("impl<T, K> {name}<T, K> {{"));
     line(buf, 1, "/// Full name of the service.");
-    line(buf, 1, &format!("pub const NAME: &'static str = {:?};", service.full_name));
+    line(buf, 1, &format!("pub const NAME: &'static str = {full_name:?};"));
     service.write_methods(buf);
-    line(buf, 1, "/// Serves an implementation.");
-    line(buf, 1, "pub fn new(service: T) -> Self {");
-    line(buf, 2, "Self::from_arc(::std::sync::Arc::new(service))");
-    line(buf, 1, "}");
-    line(buf, 1, "/// Serves an implementation that others hold as well.");
-    line(buf, 1, "pub fn from_arc(service: ::std::sync::Arc<T>) -> Self {");
-    line(buf, 2, "Self { service }");
-    line(buf, 1, "}");
     line(buf, 0, "}");
+
+    for (kind, bound, new, from_arc, what) in [
+        ("Async", asynchronous, "new", "from_arc", "an implementation"),
+        ("Blocking", blocking, "blocking", "blocking_from_arc", "a blocking implementation"),
+    ] {
+        line(buf, 0, &format!("impl<T: {bound}> {name}<T, ::mmap_rpc::server::{kind}> {{"));
+        line(buf, 1, &format!("/// Serves {what}."));
+        line(buf, 1, &format!("pub fn {new}(service: T) -> Self {{"));
+        line(buf, 2, &format!("Self::{from_arc}(::std::sync::Arc::new(service))"));
+        line(buf, 1, "}");
+        line(buf, 1, &format!("/// Serves {what} that others hold as well."));
+        line(buf, 1, &format!("pub fn {from_arc}(service: ::std::sync::Arc<T>) -> Self {{"));
+        line(buf, 2, "Self { service, kind: ::std::marker::PhantomData }");
+        line(buf, 1, "}");
+        line(buf, 0, "}");
+    }
 
     // Not derived: that would ask `Clone` of the implementation, which is shared and not cloned.
-    line(buf, 0, &format!("impl<T> ::std::clone::Clone for {name}<T> {{"));
+    line(buf, 0, &format!("impl<T, K> ::std::clone::Clone for {name}<T, K> {{"));
     line(buf, 1, "fn clone(&self) -> Self {");
-    line(buf, 2, "Self { service: ::std::sync::Arc::clone(&self.service) }");
+    line(
+        buf,
+        2,
+        "Self { service: ::std::sync::Arc::clone(&self.service), kind: ::std::marker::PhantomData }",
+    );
     line(buf, 1, "}");
     line(buf, 0, "}");
 }
 
-fn write_routing(service: &Service, buf: &mut String) {
-    let (name, blocking) = (&service.types.server, &service.types.blocking);
-    line(buf, 0, &format!("impl<T: {blocking}> ::mmap_rpc::server::Service for {name}<T> {{"));
+fn write_routing(service: &Service, kind: Kind, buf: &mut String) {
+    let name = &service.types.server;
+    let (kind_name, bound) = match kind {
+        Kind::Async => ("Async", &service.types.asynchronous),
+        Kind::Blocking => ("Blocking", &service.types.blocking),
+    };
+    let server = format!("{name}<T, ::mmap_rpc::server::{kind_name}>");
+    line(buf, 0, &format!("impl<T: {bound}> ::mmap_rpc::server::Service for {server} {{"));
     line(buf, 1, "fn name(&self) -> &'static str {");
     line(buf, 2, "Self::NAME");
     line(buf, 1, "}");
@@ -89,11 +132,20 @@ fn write_routing(service: &Service, buf: &mut String) {
             // Named through `T`, because a method on the `Arc` itself (`as_ref`, `borrow`) would be found
             // first.
             let ident = &method.ident;
-            line(
-                buf,
-                3,
-                &format!("{index} => exchange.unary(|request| T::{ident}(&self.service, request)),"),
-            );
+            match kind {
+                Kind::Blocking => {
+                    let handler = format!("|request| T::{ident}(&self.service, request)");
+                    line(buf, 3, &format!("{index} => exchange.unary({handler}),"));
+                }
+                Kind::Async => {
+                    line(buf, 3, &format!("{index} => {{"));
+                    line(buf, 4, "let service = ::std::sync::Arc::clone(&self.service);");
+                    let handler =
+                        format!("move |request| async move {{ T::{ident}(&service, request).await }}");
+                    line(buf, 4, &format!("exchange.unary_async({handler})"));
+                    line(buf, 3, "}");
+                }
+            }
         }
         line(buf, 3, "_ => exchange.unimplemented(),");
         line(buf, 2, "}");

@@ -118,6 +118,20 @@ impl ::std::convert::From<::mmap_rpc::Channel> for BareClient {
         Self::new(channel)
     }
 }
+/// Server side of `bare.Bare`: each method is a future, for `async fn`s to implement.
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+pub trait Bare: ::std::marker::Send + ::std::marker::Sync + 'static {
+    /// Answers `/bare.Bare/Call`.
+    fn call(
+        &self,
+        request: ::mmap_rpc::Request<Request>,
+    ) -> impl ::std::future::Future<
+        Output = ::std::result::Result<
+            ::mmap_rpc::Response<Response>,
+            ::mmap_rpc::Status,
+        >,
+    > + ::std::marker::Send;
+}
 /// Server side of `bare.Bare`, blocking: each method runs on a thread of the server until it returns.
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub trait BlockingBare: ::std::marker::Send + ::std::marker::Sync + 'static {
@@ -127,37 +141,85 @@ pub trait BlockingBare: ::std::marker::Send + ::std::marker::Sync + 'static {
         request: ::mmap_rpc::Request<Request>,
     ) -> ::std::result::Result<::mmap_rpc::Response<Response>, ::mmap_rpc::Status>;
 }
-/// Routes calls of `bare.Bare` to a [`BlockingBare`].
+/// Routes calls of `bare.Bare` to [`Bare`] or [`BlockingBare`].
 #[derive(Debug)]
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
-pub struct BareServer<T> {
+pub struct BareServer<T, K = ::mmap_rpc::server::Async> {
     service: ::std::sync::Arc<T>,
+    kind: ::std::marker::PhantomData<fn() -> K>,
 }
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
-impl<T: BlockingBare> BareServer<T> {
+impl<T, K> BareServer<T, K> {
     /// Full name of the service.
     pub const NAME: &'static str = "bare.Bare";
     /// Full names of the methods, in the order of their declaration.
     pub const METHODS: [&'static str; 1] = ["/bare.Bare/Call"];
+}
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+impl<T: Bare> BareServer<T, ::mmap_rpc::server::Async> {
     /// Serves an implementation.
     pub fn new(service: T) -> Self {
         Self::from_arc(::std::sync::Arc::new(service))
     }
     /// Serves an implementation that others hold as well.
     pub fn from_arc(service: ::std::sync::Arc<T>) -> Self {
-        Self { service }
-    }
-}
-#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
-impl<T> ::std::clone::Clone for BareServer<T> {
-    fn clone(&self) -> Self {
         Self {
-            service: ::std::sync::Arc::clone(&self.service),
+            service,
+            kind: ::std::marker::PhantomData,
         }
     }
 }
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
-impl<T: BlockingBare> ::mmap_rpc::server::Service for BareServer<T> {
+impl<T: BlockingBare> BareServer<T, ::mmap_rpc::server::Blocking> {
+    /// Serves a blocking implementation.
+    pub fn blocking(service: T) -> Self {
+        Self::blocking_from_arc(::std::sync::Arc::new(service))
+    }
+    /// Serves a blocking implementation that others hold as well.
+    pub fn blocking_from_arc(service: ::std::sync::Arc<T>) -> Self {
+        Self {
+            service,
+            kind: ::std::marker::PhantomData,
+        }
+    }
+}
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+impl<T, K> ::std::clone::Clone for BareServer<T, K> {
+    fn clone(&self) -> Self {
+        Self {
+            service: ::std::sync::Arc::clone(&self.service),
+            kind: ::std::marker::PhantomData,
+        }
+    }
+}
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+impl<T: Bare> ::mmap_rpc::server::Service for BareServer<T, ::mmap_rpc::server::Async> {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+    fn methods(&self) -> &'static [&'static str] {
+        &Self::METHODS
+    }
+    fn call(
+        &self,
+        method: usize,
+        exchange: ::mmap_rpc::server::Exchange<'_>,
+    ) -> ::mmap_rpc::server::Handled {
+        match method {
+            0 => {
+                let service = ::std::sync::Arc::clone(&self.service);
+                exchange
+                    .unary_async(move |request| async move {
+                        T::call(&service, request).await
+                    })
+            }
+            _ => exchange.unimplemented(),
+        }
+    }
+}
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+impl<T: BlockingBare> ::mmap_rpc::server::Service
+for BareServer<T, ::mmap_rpc::server::Blocking> {
     fn name(&self) -> &'static str {
         Self::NAME
     }

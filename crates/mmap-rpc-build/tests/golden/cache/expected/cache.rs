@@ -181,6 +181,56 @@ impl ::std::convert::From<::mmap_rpc::Channel> for CacheClient {
 ///
 /// Values \[may\] expire; see <https://example.org/cache> for when.
 ///
+/// Server side of `cache.Cache`: each method is a future, for `async fn`s to implement.
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+pub trait Cache: ::std::marker::Send + ::std::marker::Sync + 'static {
+    /// Returns the value of a key, if it is there.
+    ///
+    /// Answers `/cache.Cache/Get`.
+    fn get(
+        &self,
+        request: ::mmap_rpc::Request<GetRequest>,
+    ) -> impl ::std::future::Future<
+        Output = ::std::result::Result<
+            ::mmap_rpc::Response<GetResponse>,
+            ::mmap_rpc::Status,
+        >,
+    > + ::std::marker::Send;
+    /// Stores a value:
+    ///
+    /// ```text
+    /// set("a", 1)
+    /// ```
+    ///
+    /// Replaces what was there.
+    ///
+    /// Answers `/cache.Cache/Set`.
+    fn set(
+        &self,
+        request: ::mmap_rpc::Request<SetRequest>,
+    ) -> impl ::std::future::Future<
+        Output = ::std::result::Result<
+            ::mmap_rpc::Response<SetResponse>,
+            ::mmap_rpc::Status,
+        >,
+    > + ::std::marker::Send;
+    /// Use Set.
+    ///
+    /// Answers `/cache.Cache/Put`.
+    fn put(
+        &self,
+        request: ::mmap_rpc::Request<SetRequest>,
+    ) -> impl ::std::future::Future<
+        Output = ::std::result::Result<
+            ::mmap_rpc::Response<SetResponse>,
+            ::mmap_rpc::Status,
+        >,
+    > + ::std::marker::Send;
+}
+/// Keeps values by key.
+///
+/// Values \[may\] expire; see <https://example.org/cache> for when.
+///
 /// Server side of `cache.Cache`, blocking: each method runs on a thread of the server until it returns.
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub trait BlockingCache: ::std::marker::Send + ::std::marker::Sync + 'static {
@@ -212,14 +262,15 @@ pub trait BlockingCache: ::std::marker::Send + ::std::marker::Sync + 'static {
         request: ::mmap_rpc::Request<SetRequest>,
     ) -> ::std::result::Result<::mmap_rpc::Response<SetResponse>, ::mmap_rpc::Status>;
 }
-/// Routes calls of `cache.Cache` to a [`BlockingCache`].
+/// Routes calls of `cache.Cache` to [`Cache`] or [`BlockingCache`].
 #[derive(Debug)]
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
-pub struct CacheServer<T> {
+pub struct CacheServer<T, K = ::mmap_rpc::server::Async> {
     service: ::std::sync::Arc<T>,
+    kind: ::std::marker::PhantomData<fn() -> K>,
 }
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
-impl<T: BlockingCache> CacheServer<T> {
+impl<T, K> CacheServer<T, K> {
     /// Full name of the service.
     pub const NAME: &'static str = "cache.Cache";
     /// Full names of the methods, in the order of their declaration.
@@ -228,25 +279,87 @@ impl<T: BlockingCache> CacheServer<T> {
         "/cache.Cache/Set",
         "/cache.Cache/Put",
     ];
+}
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+impl<T: Cache> CacheServer<T, ::mmap_rpc::server::Async> {
     /// Serves an implementation.
     pub fn new(service: T) -> Self {
         Self::from_arc(::std::sync::Arc::new(service))
     }
     /// Serves an implementation that others hold as well.
     pub fn from_arc(service: ::std::sync::Arc<T>) -> Self {
-        Self { service }
-    }
-}
-#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
-impl<T> ::std::clone::Clone for CacheServer<T> {
-    fn clone(&self) -> Self {
         Self {
-            service: ::std::sync::Arc::clone(&self.service),
+            service,
+            kind: ::std::marker::PhantomData,
         }
     }
 }
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
-impl<T: BlockingCache> ::mmap_rpc::server::Service for CacheServer<T> {
+impl<T: BlockingCache> CacheServer<T, ::mmap_rpc::server::Blocking> {
+    /// Serves a blocking implementation.
+    pub fn blocking(service: T) -> Self {
+        Self::blocking_from_arc(::std::sync::Arc::new(service))
+    }
+    /// Serves a blocking implementation that others hold as well.
+    pub fn blocking_from_arc(service: ::std::sync::Arc<T>) -> Self {
+        Self {
+            service,
+            kind: ::std::marker::PhantomData,
+        }
+    }
+}
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+impl<T, K> ::std::clone::Clone for CacheServer<T, K> {
+    fn clone(&self) -> Self {
+        Self {
+            service: ::std::sync::Arc::clone(&self.service),
+            kind: ::std::marker::PhantomData,
+        }
+    }
+}
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+impl<T: Cache> ::mmap_rpc::server::Service
+for CacheServer<T, ::mmap_rpc::server::Async> {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+    fn methods(&self) -> &'static [&'static str] {
+        &Self::METHODS
+    }
+    fn call(
+        &self,
+        method: usize,
+        exchange: ::mmap_rpc::server::Exchange<'_>,
+    ) -> ::mmap_rpc::server::Handled {
+        match method {
+            0 => {
+                let service = ::std::sync::Arc::clone(&self.service);
+                exchange
+                    .unary_async(move |request| async move {
+                        T::get(&service, request).await
+                    })
+            }
+            1 => {
+                let service = ::std::sync::Arc::clone(&self.service);
+                exchange
+                    .unary_async(move |request| async move {
+                        T::set(&service, request).await
+                    })
+            }
+            2 => {
+                let service = ::std::sync::Arc::clone(&self.service);
+                exchange
+                    .unary_async(move |request| async move {
+                        T::put(&service, request).await
+                    })
+            }
+            _ => exchange.unimplemented(),
+        }
+    }
+}
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+impl<T: BlockingCache> ::mmap_rpc::server::Service
+for CacheServer<T, ::mmap_rpc::server::Blocking> {
     fn name(&self) -> &'static str {
         Self::NAME
     }
@@ -312,6 +425,22 @@ impl ::std::convert::From<::mmap_rpc::Channel> for OldCacheClient {
 }
 /// Nobody calls this any more.
 ///
+/// Server side of `cache.OldCache`: each method is a future, for `async fn`s to implement.
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+pub trait OldCache: ::std::marker::Send + ::std::marker::Sync + 'static {
+    /// Answers `/cache.OldCache/Get`.
+    fn get(
+        &self,
+        request: ::mmap_rpc::Request<GetRequest>,
+    ) -> impl ::std::future::Future<
+        Output = ::std::result::Result<
+            ::mmap_rpc::Response<GetResponse>,
+            ::mmap_rpc::Status,
+        >,
+    > + ::std::marker::Send;
+}
+/// Nobody calls this any more.
+///
 /// Server side of `cache.OldCache`, blocking: each method runs on a thread of the server until it returns.
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub trait BlockingOldCache: ::std::marker::Send + ::std::marker::Sync + 'static {
@@ -321,37 +450,86 @@ pub trait BlockingOldCache: ::std::marker::Send + ::std::marker::Sync + 'static 
         request: ::mmap_rpc::Request<GetRequest>,
     ) -> ::std::result::Result<::mmap_rpc::Response<GetResponse>, ::mmap_rpc::Status>;
 }
-/// Routes calls of `cache.OldCache` to a [`BlockingOldCache`].
+/// Routes calls of `cache.OldCache` to [`OldCache`] or [`BlockingOldCache`].
 #[derive(Debug)]
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
-pub struct OldCacheServer<T> {
+pub struct OldCacheServer<T, K = ::mmap_rpc::server::Async> {
     service: ::std::sync::Arc<T>,
+    kind: ::std::marker::PhantomData<fn() -> K>,
 }
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
-impl<T: BlockingOldCache> OldCacheServer<T> {
+impl<T, K> OldCacheServer<T, K> {
     /// Full name of the service.
     pub const NAME: &'static str = "cache.OldCache";
     /// Full names of the methods, in the order of their declaration.
     pub const METHODS: [&'static str; 1] = ["/cache.OldCache/Get"];
+}
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+impl<T: OldCache> OldCacheServer<T, ::mmap_rpc::server::Async> {
     /// Serves an implementation.
     pub fn new(service: T) -> Self {
         Self::from_arc(::std::sync::Arc::new(service))
     }
     /// Serves an implementation that others hold as well.
     pub fn from_arc(service: ::std::sync::Arc<T>) -> Self {
-        Self { service }
-    }
-}
-#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
-impl<T> ::std::clone::Clone for OldCacheServer<T> {
-    fn clone(&self) -> Self {
         Self {
-            service: ::std::sync::Arc::clone(&self.service),
+            service,
+            kind: ::std::marker::PhantomData,
         }
     }
 }
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
-impl<T: BlockingOldCache> ::mmap_rpc::server::Service for OldCacheServer<T> {
+impl<T: BlockingOldCache> OldCacheServer<T, ::mmap_rpc::server::Blocking> {
+    /// Serves a blocking implementation.
+    pub fn blocking(service: T) -> Self {
+        Self::blocking_from_arc(::std::sync::Arc::new(service))
+    }
+    /// Serves a blocking implementation that others hold as well.
+    pub fn blocking_from_arc(service: ::std::sync::Arc<T>) -> Self {
+        Self {
+            service,
+            kind: ::std::marker::PhantomData,
+        }
+    }
+}
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+impl<T, K> ::std::clone::Clone for OldCacheServer<T, K> {
+    fn clone(&self) -> Self {
+        Self {
+            service: ::std::sync::Arc::clone(&self.service),
+            kind: ::std::marker::PhantomData,
+        }
+    }
+}
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+impl<T: OldCache> ::mmap_rpc::server::Service
+for OldCacheServer<T, ::mmap_rpc::server::Async> {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+    fn methods(&self) -> &'static [&'static str] {
+        &Self::METHODS
+    }
+    fn call(
+        &self,
+        method: usize,
+        exchange: ::mmap_rpc::server::Exchange<'_>,
+    ) -> ::mmap_rpc::server::Handled {
+        match method {
+            0 => {
+                let service = ::std::sync::Arc::clone(&self.service);
+                exchange
+                    .unary_async(move |request| async move {
+                        T::get(&service, request).await
+                    })
+            }
+            _ => exchange.unimplemented(),
+        }
+    }
+}
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+impl<T: BlockingOldCache> ::mmap_rpc::server::Service
+for OldCacheServer<T, ::mmap_rpc::server::Blocking> {
     fn name(&self) -> &'static str {
         Self::NAME
     }

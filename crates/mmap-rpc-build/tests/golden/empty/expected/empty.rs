@@ -31,40 +31,83 @@ impl ::std::convert::From<::mmap_rpc::Channel> for NothingClient {
         Self::new(channel)
     }
 }
+/// Server side of `empty.Nothing`: each method is a future, for `async fn`s to implement.
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+pub trait Nothing: ::std::marker::Send + ::std::marker::Sync + 'static {}
 /// Server side of `empty.Nothing`, blocking: each method runs on a thread of the server until it returns.
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub trait BlockingNothing: ::std::marker::Send + ::std::marker::Sync + 'static {}
-/// Routes calls of `empty.Nothing` to a [`BlockingNothing`].
+/// Routes calls of `empty.Nothing` to [`Nothing`] or [`BlockingNothing`].
 #[derive(Debug)]
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
-pub struct NothingServer<T> {
+pub struct NothingServer<T, K = ::mmap_rpc::server::Async> {
     service: ::std::sync::Arc<T>,
+    kind: ::std::marker::PhantomData<fn() -> K>,
 }
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
-impl<T: BlockingNothing> NothingServer<T> {
+impl<T, K> NothingServer<T, K> {
     /// Full name of the service.
     pub const NAME: &'static str = "empty.Nothing";
     /// Full names of the methods, in the order of their declaration.
     pub const METHODS: [&'static str; 0] = [];
+}
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+impl<T: Nothing> NothingServer<T, ::mmap_rpc::server::Async> {
     /// Serves an implementation.
     pub fn new(service: T) -> Self {
         Self::from_arc(::std::sync::Arc::new(service))
     }
     /// Serves an implementation that others hold as well.
     pub fn from_arc(service: ::std::sync::Arc<T>) -> Self {
-        Self { service }
-    }
-}
-#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
-impl<T> ::std::clone::Clone for NothingServer<T> {
-    fn clone(&self) -> Self {
         Self {
-            service: ::std::sync::Arc::clone(&self.service),
+            service,
+            kind: ::std::marker::PhantomData,
         }
     }
 }
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
-impl<T: BlockingNothing> ::mmap_rpc::server::Service for NothingServer<T> {
+impl<T: BlockingNothing> NothingServer<T, ::mmap_rpc::server::Blocking> {
+    /// Serves a blocking implementation.
+    pub fn blocking(service: T) -> Self {
+        Self::blocking_from_arc(::std::sync::Arc::new(service))
+    }
+    /// Serves a blocking implementation that others hold as well.
+    pub fn blocking_from_arc(service: ::std::sync::Arc<T>) -> Self {
+        Self {
+            service,
+            kind: ::std::marker::PhantomData,
+        }
+    }
+}
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+impl<T, K> ::std::clone::Clone for NothingServer<T, K> {
+    fn clone(&self) -> Self {
+        Self {
+            service: ::std::sync::Arc::clone(&self.service),
+            kind: ::std::marker::PhantomData,
+        }
+    }
+}
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+impl<T: Nothing> ::mmap_rpc::server::Service
+for NothingServer<T, ::mmap_rpc::server::Async> {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+    fn methods(&self) -> &'static [&'static str] {
+        &Self::METHODS
+    }
+    fn call(
+        &self,
+        _method: usize,
+        exchange: ::mmap_rpc::server::Exchange<'_>,
+    ) -> ::mmap_rpc::server::Handled {
+        exchange.unimplemented()
+    }
+}
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+impl<T: BlockingNothing> ::mmap_rpc::server::Service
+for NothingServer<T, ::mmap_rpc::server::Blocking> {
     fn name(&self) -> &'static str {
         Self::NAME
     }

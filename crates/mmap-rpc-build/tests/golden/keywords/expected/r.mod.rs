@@ -201,6 +201,73 @@ impl ::std::convert::From<::mmap_rpc::Channel> for SelfClient {
         Self::new(channel)
     }
 }
+/// Server side of `r.mod.Self`: each method is a future, for `async fn`s to implement.
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+pub trait Self_: ::std::marker::Send + ::std::marker::Sync + 'static {
+    /// Answers `/r.mod.Self/Type`.
+    fn r#type(
+        &self,
+        request: ::mmap_rpc::Request<Into>,
+    ) -> impl ::std::future::Future<
+        Output = ::std::result::Result<::mmap_rpc::Response<Into>, ::mmap_rpc::Status>,
+    > + ::std::marker::Send;
+    /// Answers `/r.mod.Self/Move`.
+    fn r#move(
+        &self,
+        request: ::mmap_rpc::Request<Into>,
+    ) -> impl ::std::future::Future<
+        Output = ::std::result::Result<::mmap_rpc::Response<Into>, ::mmap_rpc::Status>,
+    > + ::std::marker::Send;
+    /// Answers `/r.mod.Self/Self`.
+    fn self_(
+        &self,
+        request: ::mmap_rpc::Request<Into>,
+    ) -> impl ::std::future::Future<
+        Output = ::std::result::Result<::mmap_rpc::Response<Into>, ::mmap_rpc::Status>,
+    > + ::std::marker::Send;
+    /// Answers `/r.mod.Self/New`.
+    fn new_(
+        &self,
+        request: ::mmap_rpc::Request<Into>,
+    ) -> impl ::std::future::Future<
+        Output = ::std::result::Result<::mmap_rpc::Response<Into>, ::mmap_rpc::Status>,
+    > + ::std::marker::Send;
+    /// Answers `/r.mod.Self/Connect`.
+    fn connect_(
+        &self,
+        request: ::mmap_rpc::Request<Into>,
+    ) -> impl ::std::future::Future<
+        Output = ::std::result::Result<::mmap_rpc::Response<Into>, ::mmap_rpc::Status>,
+    > + ::std::marker::Send;
+    /// Answers `/r.mod.Self/Channel`.
+    fn channel_(
+        &self,
+        request: ::mmap_rpc::Request<Into>,
+    ) -> impl ::std::future::Future<
+        Output = ::std::result::Result<::mmap_rpc::Response<Into>, ::mmap_rpc::Status>,
+    > + ::std::marker::Send;
+    /// Answers `/r.mod.Self/Clone`.
+    fn clone_(
+        &self,
+        request: ::mmap_rpc::Request<Into>,
+    ) -> impl ::std::future::Future<
+        Output = ::std::result::Result<::mmap_rpc::Response<Into>, ::mmap_rpc::Status>,
+    > + ::std::marker::Send;
+    /// Answers `/r.mod.Self/AsRef`.
+    fn as_ref(
+        &self,
+        request: ::mmap_rpc::Request<Into>,
+    ) -> impl ::std::future::Future<
+        Output = ::std::result::Result<::mmap_rpc::Response<Result>, ::mmap_rpc::Status>,
+    > + ::std::marker::Send;
+    /// Answers `/r.mod.Self/getHTTPStatus`.
+    fn get_http_status(
+        &self,
+        request: ::mmap_rpc::Request<Into>,
+    ) -> impl ::std::future::Future<
+        Output = ::std::result::Result<::mmap_rpc::Response<T>, ::mmap_rpc::Status>,
+    > + ::std::marker::Send;
+}
 /// Server side of `r.mod.Self`, blocking: each method runs on a thread of the server until it returns.
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub trait BlockingSelf: ::std::marker::Send + ::std::marker::Sync + 'static {
@@ -250,14 +317,15 @@ pub trait BlockingSelf: ::std::marker::Send + ::std::marker::Sync + 'static {
         request: ::mmap_rpc::Request<Into>,
     ) -> ::std::result::Result<::mmap_rpc::Response<T>, ::mmap_rpc::Status>;
 }
-/// Routes calls of `r.mod.Self` to a [`BlockingSelf`].
+/// Routes calls of `r.mod.Self` to [`Self_`] or [`BlockingSelf`].
 #[derive(Debug)]
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
-pub struct SelfServer<T> {
+pub struct SelfServer<T, K = ::mmap_rpc::server::Async> {
     service: ::std::sync::Arc<T>,
+    kind: ::std::marker::PhantomData<fn() -> K>,
 }
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
-impl<T: BlockingSelf> SelfServer<T> {
+impl<T, K> SelfServer<T, K> {
     /// Full name of the service.
     pub const NAME: &'static str = "r.mod.Self";
     /// Full names of the methods, in the order of their declaration.
@@ -272,25 +340,128 @@ impl<T: BlockingSelf> SelfServer<T> {
         "/r.mod.Self/AsRef",
         "/r.mod.Self/getHTTPStatus",
     ];
+}
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+impl<T: Self_> SelfServer<T, ::mmap_rpc::server::Async> {
     /// Serves an implementation.
     pub fn new(service: T) -> Self {
         Self::from_arc(::std::sync::Arc::new(service))
     }
     /// Serves an implementation that others hold as well.
     pub fn from_arc(service: ::std::sync::Arc<T>) -> Self {
-        Self { service }
-    }
-}
-#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
-impl<T> ::std::clone::Clone for SelfServer<T> {
-    fn clone(&self) -> Self {
         Self {
-            service: ::std::sync::Arc::clone(&self.service),
+            service,
+            kind: ::std::marker::PhantomData,
         }
     }
 }
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
-impl<T: BlockingSelf> ::mmap_rpc::server::Service for SelfServer<T> {
+impl<T: BlockingSelf> SelfServer<T, ::mmap_rpc::server::Blocking> {
+    /// Serves a blocking implementation.
+    pub fn blocking(service: T) -> Self {
+        Self::blocking_from_arc(::std::sync::Arc::new(service))
+    }
+    /// Serves a blocking implementation that others hold as well.
+    pub fn blocking_from_arc(service: ::std::sync::Arc<T>) -> Self {
+        Self {
+            service,
+            kind: ::std::marker::PhantomData,
+        }
+    }
+}
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+impl<T, K> ::std::clone::Clone for SelfServer<T, K> {
+    fn clone(&self) -> Self {
+        Self {
+            service: ::std::sync::Arc::clone(&self.service),
+            kind: ::std::marker::PhantomData,
+        }
+    }
+}
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+impl<T: Self_> ::mmap_rpc::server::Service for SelfServer<T, ::mmap_rpc::server::Async> {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+    fn methods(&self) -> &'static [&'static str] {
+        &Self::METHODS
+    }
+    fn call(
+        &self,
+        method: usize,
+        exchange: ::mmap_rpc::server::Exchange<'_>,
+    ) -> ::mmap_rpc::server::Handled {
+        match method {
+            0 => {
+                let service = ::std::sync::Arc::clone(&self.service);
+                exchange
+                    .unary_async(move |request| async move {
+                        T::r#type(&service, request).await
+                    })
+            }
+            1 => {
+                let service = ::std::sync::Arc::clone(&self.service);
+                exchange
+                    .unary_async(move |request| async move {
+                        T::r#move(&service, request).await
+                    })
+            }
+            2 => {
+                let service = ::std::sync::Arc::clone(&self.service);
+                exchange
+                    .unary_async(move |request| async move {
+                        T::self_(&service, request).await
+                    })
+            }
+            3 => {
+                let service = ::std::sync::Arc::clone(&self.service);
+                exchange
+                    .unary_async(move |request| async move {
+                        T::new_(&service, request).await
+                    })
+            }
+            4 => {
+                let service = ::std::sync::Arc::clone(&self.service);
+                exchange
+                    .unary_async(move |request| async move {
+                        T::connect_(&service, request).await
+                    })
+            }
+            5 => {
+                let service = ::std::sync::Arc::clone(&self.service);
+                exchange
+                    .unary_async(move |request| async move {
+                        T::channel_(&service, request).await
+                    })
+            }
+            6 => {
+                let service = ::std::sync::Arc::clone(&self.service);
+                exchange
+                    .unary_async(move |request| async move {
+                        T::clone_(&service, request).await
+                    })
+            }
+            7 => {
+                let service = ::std::sync::Arc::clone(&self.service);
+                exchange
+                    .unary_async(move |request| async move {
+                        T::as_ref(&service, request).await
+                    })
+            }
+            8 => {
+                let service = ::std::sync::Arc::clone(&self.service);
+                exchange
+                    .unary_async(move |request| async move {
+                        T::get_http_status(&service, request).await
+                    })
+            }
+            _ => exchange.unimplemented(),
+        }
+    }
+}
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+impl<T: BlockingSelf> ::mmap_rpc::server::Service
+for SelfServer<T, ::mmap_rpc::server::Blocking> {
     fn name(&self) -> &'static str {
         Self::NAME
     }

@@ -154,6 +154,33 @@ impl ::std::convert::From<::mmap_rpc::Channel> for OrdersClient {
 }
 /// Takes orders.
 ///
+/// Server side of `shop.orders.v1.Orders`: each method is a future, for `async fn`s to implement.
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+pub trait Orders: ::std::marker::Send + ::std::marker::Sync + 'static {
+    /// Places an order.
+    ///
+    /// Answers `/shop.orders.v1.Orders/Place`.
+    fn place(
+        &self,
+        request: ::mmap_rpc::Request<Order>,
+    ) -> impl ::std::future::Future<
+        Output = ::std::result::Result<
+            ::mmap_rpc::Response<super::super::Receipt>,
+            ::mmap_rpc::Status,
+        >,
+    > + ::std::marker::Send;
+    /// Forgets all orders.
+    ///
+    /// Answers `/shop.orders.v1.Orders/Clear`.
+    fn clear(
+        &self,
+        request: ::mmap_rpc::Request<()>,
+    ) -> impl ::std::future::Future<
+        Output = ::std::result::Result<::mmap_rpc::Response<()>, ::mmap_rpc::Status>,
+    > + ::std::marker::Send;
+}
+/// Takes orders.
+///
 /// Server side of `shop.orders.v1.Orders`, blocking: each method runs on a thread of the server until it returns.
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub trait BlockingOrders: ::std::marker::Send + ::std::marker::Sync + 'static {
@@ -175,14 +202,15 @@ pub trait BlockingOrders: ::std::marker::Send + ::std::marker::Sync + 'static {
         request: ::mmap_rpc::Request<()>,
     ) -> ::std::result::Result<::mmap_rpc::Response<()>, ::mmap_rpc::Status>;
 }
-/// Routes calls of `shop.orders.v1.Orders` to a [`BlockingOrders`].
+/// Routes calls of `shop.orders.v1.Orders` to [`Orders`] or [`BlockingOrders`].
 #[derive(Debug)]
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
-pub struct OrdersServer<T> {
+pub struct OrdersServer<T, K = ::mmap_rpc::server::Async> {
     service: ::std::sync::Arc<T>,
+    kind: ::std::marker::PhantomData<fn() -> K>,
 }
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
-impl<T: BlockingOrders> OrdersServer<T> {
+impl<T, K> OrdersServer<T, K> {
     /// Full name of the service.
     pub const NAME: &'static str = "shop.orders.v1.Orders";
     /// Full names of the methods, in the order of their declaration.
@@ -190,25 +218,80 @@ impl<T: BlockingOrders> OrdersServer<T> {
         "/shop.orders.v1.Orders/Place",
         "/shop.orders.v1.Orders/Clear",
     ];
+}
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+impl<T: Orders> OrdersServer<T, ::mmap_rpc::server::Async> {
     /// Serves an implementation.
     pub fn new(service: T) -> Self {
         Self::from_arc(::std::sync::Arc::new(service))
     }
     /// Serves an implementation that others hold as well.
     pub fn from_arc(service: ::std::sync::Arc<T>) -> Self {
-        Self { service }
-    }
-}
-#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
-impl<T> ::std::clone::Clone for OrdersServer<T> {
-    fn clone(&self) -> Self {
         Self {
-            service: ::std::sync::Arc::clone(&self.service),
+            service,
+            kind: ::std::marker::PhantomData,
         }
     }
 }
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
-impl<T: BlockingOrders> ::mmap_rpc::server::Service for OrdersServer<T> {
+impl<T: BlockingOrders> OrdersServer<T, ::mmap_rpc::server::Blocking> {
+    /// Serves a blocking implementation.
+    pub fn blocking(service: T) -> Self {
+        Self::blocking_from_arc(::std::sync::Arc::new(service))
+    }
+    /// Serves a blocking implementation that others hold as well.
+    pub fn blocking_from_arc(service: ::std::sync::Arc<T>) -> Self {
+        Self {
+            service,
+            kind: ::std::marker::PhantomData,
+        }
+    }
+}
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+impl<T, K> ::std::clone::Clone for OrdersServer<T, K> {
+    fn clone(&self) -> Self {
+        Self {
+            service: ::std::sync::Arc::clone(&self.service),
+            kind: ::std::marker::PhantomData,
+        }
+    }
+}
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+impl<T: Orders> ::mmap_rpc::server::Service
+for OrdersServer<T, ::mmap_rpc::server::Async> {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+    fn methods(&self) -> &'static [&'static str] {
+        &Self::METHODS
+    }
+    fn call(
+        &self,
+        method: usize,
+        exchange: ::mmap_rpc::server::Exchange<'_>,
+    ) -> ::mmap_rpc::server::Handled {
+        match method {
+            0 => {
+                let service = ::std::sync::Arc::clone(&self.service);
+                exchange
+                    .unary_async(move |request| async move {
+                        T::place(&service, request).await
+                    })
+            }
+            1 => {
+                let service = ::std::sync::Arc::clone(&self.service);
+                exchange
+                    .unary_async(move |request| async move {
+                        T::clear(&service, request).await
+                    })
+            }
+            _ => exchange.unimplemented(),
+        }
+    }
+}
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+impl<T: BlockingOrders> ::mmap_rpc::server::Service
+for OrdersServer<T, ::mmap_rpc::server::Blocking> {
     fn name(&self) -> &'static str {
         Self::NAME
     }

@@ -49,6 +49,17 @@ impl ::std::convert::From<::mmap_rpc::Channel> for CacheClient {
         Self::new(channel)
     }
 }
+/// Server side of `Cache`: each method is a future, for `async fn`s to implement.
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+pub trait Cache: ::std::marker::Send + ::std::marker::Sync + 'static {
+    /// Answers `/Cache/Get`.
+    fn get(
+        &self,
+        request: ::mmap_rpc::Request<Key>,
+    ) -> impl ::std::future::Future<
+        Output = ::std::result::Result<::mmap_rpc::Response<Key>, ::mmap_rpc::Status>,
+    > + ::std::marker::Send;
+}
 /// Server side of `Cache`, blocking: each method runs on a thread of the server until it returns.
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub trait BlockingCache: ::std::marker::Send + ::std::marker::Sync + 'static {
@@ -58,37 +69,86 @@ pub trait BlockingCache: ::std::marker::Send + ::std::marker::Sync + 'static {
         request: ::mmap_rpc::Request<Key>,
     ) -> ::std::result::Result<::mmap_rpc::Response<Key>, ::mmap_rpc::Status>;
 }
-/// Routes calls of `Cache` to a [`BlockingCache`].
+/// Routes calls of `Cache` to [`Cache`] or [`BlockingCache`].
 #[derive(Debug)]
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
-pub struct CacheServer<T> {
+pub struct CacheServer<T, K = ::mmap_rpc::server::Async> {
     service: ::std::sync::Arc<T>,
+    kind: ::std::marker::PhantomData<fn() -> K>,
 }
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
-impl<T: BlockingCache> CacheServer<T> {
+impl<T, K> CacheServer<T, K> {
     /// Full name of the service.
     pub const NAME: &'static str = "Cache";
     /// Full names of the methods, in the order of their declaration.
     pub const METHODS: [&'static str; 1] = ["/Cache/Get"];
+}
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+impl<T: Cache> CacheServer<T, ::mmap_rpc::server::Async> {
     /// Serves an implementation.
     pub fn new(service: T) -> Self {
         Self::from_arc(::std::sync::Arc::new(service))
     }
     /// Serves an implementation that others hold as well.
     pub fn from_arc(service: ::std::sync::Arc<T>) -> Self {
-        Self { service }
-    }
-}
-#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
-impl<T> ::std::clone::Clone for CacheServer<T> {
-    fn clone(&self) -> Self {
         Self {
-            service: ::std::sync::Arc::clone(&self.service),
+            service,
+            kind: ::std::marker::PhantomData,
         }
     }
 }
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
-impl<T: BlockingCache> ::mmap_rpc::server::Service for CacheServer<T> {
+impl<T: BlockingCache> CacheServer<T, ::mmap_rpc::server::Blocking> {
+    /// Serves a blocking implementation.
+    pub fn blocking(service: T) -> Self {
+        Self::blocking_from_arc(::std::sync::Arc::new(service))
+    }
+    /// Serves a blocking implementation that others hold as well.
+    pub fn blocking_from_arc(service: ::std::sync::Arc<T>) -> Self {
+        Self {
+            service,
+            kind: ::std::marker::PhantomData,
+        }
+    }
+}
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+impl<T, K> ::std::clone::Clone for CacheServer<T, K> {
+    fn clone(&self) -> Self {
+        Self {
+            service: ::std::sync::Arc::clone(&self.service),
+            kind: ::std::marker::PhantomData,
+        }
+    }
+}
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+impl<T: Cache> ::mmap_rpc::server::Service
+for CacheServer<T, ::mmap_rpc::server::Async> {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+    fn methods(&self) -> &'static [&'static str] {
+        &Self::METHODS
+    }
+    fn call(
+        &self,
+        method: usize,
+        exchange: ::mmap_rpc::server::Exchange<'_>,
+    ) -> ::mmap_rpc::server::Handled {
+        match method {
+            0 => {
+                let service = ::std::sync::Arc::clone(&self.service);
+                exchange
+                    .unary_async(move |request| async move {
+                        T::get(&service, request).await
+                    })
+            }
+            _ => exchange.unimplemented(),
+        }
+    }
+}
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+impl<T: BlockingCache> ::mmap_rpc::server::Service
+for CacheServer<T, ::mmap_rpc::server::Blocking> {
     fn name(&self) -> &'static str {
         Self::NAME
     }

@@ -58,6 +58,21 @@ impl ::std::convert::From<::mmap_rpc::Channel> for WriterClient {
 }
 /// Changes the depot.
 ///
+/// Server side of `depot.Writer`: each method is a future, for `async fn`s to implement.
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+pub trait Writer: ::std::marker::Send + ::std::marker::Sync + 'static {
+    /// Makes a change.
+    ///
+    /// Answers `/depot.Writer/Apply`.
+    fn apply(
+        &self,
+        request: ::mmap_rpc::Request<Change>,
+    ) -> impl ::std::future::Future<
+        Output = ::std::result::Result<::mmap_rpc::Response<()>, ::mmap_rpc::Status>,
+    > + ::std::marker::Send;
+}
+/// Changes the depot.
+///
 /// Server side of `depot.Writer`, blocking: each method runs on a thread of the server until it returns.
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub trait BlockingWriter: ::std::marker::Send + ::std::marker::Sync + 'static {
@@ -69,37 +84,86 @@ pub trait BlockingWriter: ::std::marker::Send + ::std::marker::Sync + 'static {
         request: ::mmap_rpc::Request<Change>,
     ) -> ::std::result::Result<::mmap_rpc::Response<()>, ::mmap_rpc::Status>;
 }
-/// Routes calls of `depot.Writer` to a [`BlockingWriter`].
+/// Routes calls of `depot.Writer` to [`Writer`] or [`BlockingWriter`].
 #[derive(Debug)]
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
-pub struct WriterServer<T> {
+pub struct WriterServer<T, K = ::mmap_rpc::server::Async> {
     service: ::std::sync::Arc<T>,
+    kind: ::std::marker::PhantomData<fn() -> K>,
 }
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
-impl<T: BlockingWriter> WriterServer<T> {
+impl<T, K> WriterServer<T, K> {
     /// Full name of the service.
     pub const NAME: &'static str = "depot.Writer";
     /// Full names of the methods, in the order of their declaration.
     pub const METHODS: [&'static str; 1] = ["/depot.Writer/Apply"];
+}
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+impl<T: Writer> WriterServer<T, ::mmap_rpc::server::Async> {
     /// Serves an implementation.
     pub fn new(service: T) -> Self {
         Self::from_arc(::std::sync::Arc::new(service))
     }
     /// Serves an implementation that others hold as well.
     pub fn from_arc(service: ::std::sync::Arc<T>) -> Self {
-        Self { service }
-    }
-}
-#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
-impl<T> ::std::clone::Clone for WriterServer<T> {
-    fn clone(&self) -> Self {
         Self {
-            service: ::std::sync::Arc::clone(&self.service),
+            service,
+            kind: ::std::marker::PhantomData,
         }
     }
 }
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
-impl<T: BlockingWriter> ::mmap_rpc::server::Service for WriterServer<T> {
+impl<T: BlockingWriter> WriterServer<T, ::mmap_rpc::server::Blocking> {
+    /// Serves a blocking implementation.
+    pub fn blocking(service: T) -> Self {
+        Self::blocking_from_arc(::std::sync::Arc::new(service))
+    }
+    /// Serves a blocking implementation that others hold as well.
+    pub fn blocking_from_arc(service: ::std::sync::Arc<T>) -> Self {
+        Self {
+            service,
+            kind: ::std::marker::PhantomData,
+        }
+    }
+}
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+impl<T, K> ::std::clone::Clone for WriterServer<T, K> {
+    fn clone(&self) -> Self {
+        Self {
+            service: ::std::sync::Arc::clone(&self.service),
+            kind: ::std::marker::PhantomData,
+        }
+    }
+}
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+impl<T: Writer> ::mmap_rpc::server::Service
+for WriterServer<T, ::mmap_rpc::server::Async> {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+    fn methods(&self) -> &'static [&'static str] {
+        &Self::METHODS
+    }
+    fn call(
+        &self,
+        method: usize,
+        exchange: ::mmap_rpc::server::Exchange<'_>,
+    ) -> ::mmap_rpc::server::Handled {
+        match method {
+            0 => {
+                let service = ::std::sync::Arc::clone(&self.service);
+                exchange
+                    .unary_async(move |request| async move {
+                        T::apply(&service, request).await
+                    })
+            }
+            _ => exchange.unimplemented(),
+        }
+    }
+}
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+impl<T: BlockingWriter> ::mmap_rpc::server::Service
+for WriterServer<T, ::mmap_rpc::server::Blocking> {
     fn name(&self) -> &'static str {
         Self::NAME
     }
@@ -241,6 +305,33 @@ impl ::std::convert::From<::mmap_rpc::Channel> for ReaderClient {
 }
 /// Looks into the depot.
 ///
+/// Server side of `depot.Reader`: each method is a future, for `async fn`s to implement.
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+pub trait Reader: ::std::marker::Send + ::std::marker::Sync + 'static {
+    /// Returns an item.
+    ///
+    /// Answers `/depot.Reader/Get`.
+    fn get(
+        &self,
+        request: ::mmap_rpc::Request<::mmap_rpc::__private::prost::alloc::string::String>,
+    ) -> impl ::std::future::Future<
+        Output = ::std::result::Result<::mmap_rpc::Response<Item>, ::mmap_rpc::Status>,
+    > + ::std::marker::Send;
+    /// Returns how long the depot has been open.
+    ///
+    /// Answers `/depot.Reader/Age`.
+    fn age(
+        &self,
+        request: ::mmap_rpc::Request<()>,
+    ) -> impl ::std::future::Future<
+        Output = ::std::result::Result<
+            ::mmap_rpc::Response<::mmap_rpc::prost_types::Duration>,
+            ::mmap_rpc::Status,
+        >,
+    > + ::std::marker::Send;
+}
+/// Looks into the depot.
+///
 /// Server side of `depot.Reader`, blocking: each method runs on a thread of the server until it returns.
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 pub trait BlockingReader: ::std::marker::Send + ::std::marker::Sync + 'static {
@@ -262,37 +353,93 @@ pub trait BlockingReader: ::std::marker::Send + ::std::marker::Sync + 'static {
         ::mmap_rpc::Status,
     >;
 }
-/// Routes calls of `depot.Reader` to a [`BlockingReader`].
+/// Routes calls of `depot.Reader` to [`Reader`] or [`BlockingReader`].
 #[derive(Debug)]
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
-pub struct ReaderServer<T> {
+pub struct ReaderServer<T, K = ::mmap_rpc::server::Async> {
     service: ::std::sync::Arc<T>,
+    kind: ::std::marker::PhantomData<fn() -> K>,
 }
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
-impl<T: BlockingReader> ReaderServer<T> {
+impl<T, K> ReaderServer<T, K> {
     /// Full name of the service.
     pub const NAME: &'static str = "depot.Reader";
     /// Full names of the methods, in the order of their declaration.
     pub const METHODS: [&'static str; 2] = ["/depot.Reader/Get", "/depot.Reader/Age"];
+}
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+impl<T: Reader> ReaderServer<T, ::mmap_rpc::server::Async> {
     /// Serves an implementation.
     pub fn new(service: T) -> Self {
         Self::from_arc(::std::sync::Arc::new(service))
     }
     /// Serves an implementation that others hold as well.
     pub fn from_arc(service: ::std::sync::Arc<T>) -> Self {
-        Self { service }
-    }
-}
-#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
-impl<T> ::std::clone::Clone for ReaderServer<T> {
-    fn clone(&self) -> Self {
         Self {
-            service: ::std::sync::Arc::clone(&self.service),
+            service,
+            kind: ::std::marker::PhantomData,
         }
     }
 }
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
-impl<T: BlockingReader> ::mmap_rpc::server::Service for ReaderServer<T> {
+impl<T: BlockingReader> ReaderServer<T, ::mmap_rpc::server::Blocking> {
+    /// Serves a blocking implementation.
+    pub fn blocking(service: T) -> Self {
+        Self::blocking_from_arc(::std::sync::Arc::new(service))
+    }
+    /// Serves a blocking implementation that others hold as well.
+    pub fn blocking_from_arc(service: ::std::sync::Arc<T>) -> Self {
+        Self {
+            service,
+            kind: ::std::marker::PhantomData,
+        }
+    }
+}
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+impl<T, K> ::std::clone::Clone for ReaderServer<T, K> {
+    fn clone(&self) -> Self {
+        Self {
+            service: ::std::sync::Arc::clone(&self.service),
+            kind: ::std::marker::PhantomData,
+        }
+    }
+}
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+impl<T: Reader> ::mmap_rpc::server::Service
+for ReaderServer<T, ::mmap_rpc::server::Async> {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+    fn methods(&self) -> &'static [&'static str] {
+        &Self::METHODS
+    }
+    fn call(
+        &self,
+        method: usize,
+        exchange: ::mmap_rpc::server::Exchange<'_>,
+    ) -> ::mmap_rpc::server::Handled {
+        match method {
+            0 => {
+                let service = ::std::sync::Arc::clone(&self.service);
+                exchange
+                    .unary_async(move |request| async move {
+                        T::get(&service, request).await
+                    })
+            }
+            1 => {
+                let service = ::std::sync::Arc::clone(&self.service);
+                exchange
+                    .unary_async(move |request| async move {
+                        T::age(&service, request).await
+                    })
+            }
+            _ => exchange.unimplemented(),
+        }
+    }
+}
+#[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
+impl<T: BlockingReader> ::mmap_rpc::server::Service
+for ReaderServer<T, ::mmap_rpc::server::Blocking> {
     fn name(&self) -> &'static str {
         Self::NAME
     }

@@ -1,4 +1,4 @@
-//! The wakers of tasks that wait for their calls, by the number of the call's cell.
+//! The wakers of tasks that have to do with calls, by the index of the call.
 
 use std::fmt;
 use std::sync::OnceLock;

@@ -1,0 +1,112 @@
+//! A call whose handler has to wait: a task of its own, from the first time that it does to its answer.
+
+use std::future::Future;
+use std::panic::{self, AssertUnwindSafe};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use prost::Message;
+
+use crate::rpc::{Response, Status};
+use crate::server::caller::OwnedCaller;
+use crate::server::exchange::{Incoming, given_up, log_panic, panic_text, too_late};
+use crate::server::executor::Counted;
+use crate::server::peer::Answer;
+
+/// A handler under way, and whom its answer goes to.
+pub(super) struct Detached<F> {
+    handler: Pin<Box<F>>,
+    owed: Owed,
+}
+
+/// An answer that is owed; if nobody gives it, the call fails.
+struct Owed {
+    caller: OwnedCaller,
+    call: Incoming,
+    answer: Answer,
+    given: bool,
+    /// Dropped last: the answer is sent, or waits in a backlog.
+    _counted: Counted,
+}
+
+impl<F> Detached<F> {
+    pub(super) fn new(
+        handler: Pin<Box<F>>,
+        caller: OwnedCaller,
+        call: Incoming,
+        answer: Answer,
+        counted: Counted,
+    ) -> Self {
+        Self { handler, owed: Owed { caller, call, answer, given: false, _counted: counted } }
+    }
+}
+
+impl<F, Resp> Future for Detached<F>
+where
+    F: Future<Output = Result<Response<Resp>, Status>>,
+    Resp: Message,
+{
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { handler, owed } = self.get_mut();
+        // First the waker, then the look: whoever cancels does it the other way round.
+        owed.caller.as_ref().watch(owed.call.call_id, cx.waker());
+        if let Err(status) = owed.check_wanted() {
+            owed.fail(&status);
+            return Poll::Ready(());
+        }
+        // Unwind safe: after a panic the handler is dropped, and the call only answered.
+        match panic::catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(cx))) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(outcome)) => owed.answer(outcome),
+            Err(panic) => {
+                log_panic(owed.caller.as_ref(), &owed.call, &*panic);
+                owed.fail(&panic_text(&*panic));
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+impl Owed {
+    /// Whether anybody still waits for the answer.
+    fn check_wanted(&self) -> Result<(), Status> {
+        if self.call.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Err(too_late());
+        }
+        if self.caller.as_ref().is_cancelled(self.call.call_id) {
+            return Err(given_up());
+        }
+        Ok(())
+    }
+
+    fn answer<M: Message>(&mut self, outcome: Result<Response<M>, Status>) {
+        match self.check_wanted().and(outcome) {
+            Err(status) => self.fail(&status),
+            Ok(response) => {
+                self.given = true;
+                let reply = || self.caller.as_ref().reply(self.answer, response.get_ref());
+                // The reply may be of a type written by hand, which may panic as well.
+                if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(reply)) {
+                    log_panic(self.caller.as_ref(), &self.call, &*panic);
+                    self.fail(&panic_text(&*panic));
+                }
+            }
+        }
+    }
+
+    fn fail(&mut self, status: &Status) {
+        self.given = true;
+        self.caller.as_ref().fail(self.answer, status);
+    }
+}
+
+impl Drop for Owed {
+    fn drop(&mut self) {
+        if !self.given {
+            self.fail(&Status::unavailable("the runtime of the server ended before the call was answered"));
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Where handlers go that have to wait: to a runtime, or, without one, no further.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::Instant;
+
+/// What a server runs async handlers on, and how many calls others than its reactors have.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Executor {
+    #[cfg(feature = "tokio")]
+    runtime: Option<tokio::runtime::Handle>,
+    /// Calls that a pool or a runtime has and has not answered.
+    jobs: Arc<AtomicUsize>,
+}
+
+impl Executor {
+    /// Takes the runtime of this thread, if it has one and none was set.
+    pub(super) fn take_current(&mut self) {
+        #[cfg(feature = "tokio")]
+        if self.runtime.is_none() {
+            self.runtime = tokio::runtime::Handle::try_current().ok();
+        }
+    }
+
+    /// Takes this runtime.
+    #[cfg(feature = "tokio")]
+    pub(super) fn set_runtime(&mut self, runtime: tokio::runtime::Handle) {
+        self.runtime = Some(runtime);
+    }
+
+    /// Has the runtime known to whatever this thread runs, as long as the result lives.
+    #[cfg(feature = "tokio")]
+    pub(super) fn enter(&self) -> Option<tokio::runtime::EnterGuard<'_>> {
+        self.runtime.as_ref().map(tokio::runtime::Handle::enter)
+    }
+
+    /// The same without runtimes: there is nothing to be known.
+    #[cfg(not(feature = "tokio"))]
+    #[expect(clippy::unused_self, reason = "as with a runtime")]
+    pub(super) fn enter(&self) -> Option<()> {
+        None
+    }
+
+    /// Counts a call that leaves its reactor.
+    pub(super) fn count(&self) -> Counted {
+        // Relaxed: the reactor that adds one is the one that must not forget it, or waits for the others.
+        self.jobs.fetch_add(1, Ordering::Relaxed);
+        Counted(self.jobs.clone())
+    }
+
+    /// Whether every call that left its reactor has been answered. A connection cannot tell: a call is over
+    /// for its client a moment before its answer is sent.
+    pub(super) fn is_idle(&self) -> bool {
+        // Acquire pairs with the Release in `Counted`: who sees that sees the answers, sent or queued.
+        self.jobs.load(Ordering::Acquire) == 0
+    }
+
+    /// Has a call served to its end: by the runtime, or else on this thread. `until` is when it ends at the
+    /// latest.
+    pub(super) fn finish(&self, call: impl Future<Output = ()> + Send + 'static, until: Option<Instant>) {
+        #[cfg(feature = "tokio")]
+        if let Some(runtime) = &self.runtime {
+            match until {
+                None => drop(runtime.spawn(call)),
+                Some(until) => drop(runtime.spawn(woken_at(until, call))),
+            }
+            return;
+        }
+        block_on(call, until);
+    }
+}
+
+/// Polls a future once more when a time has come.
+#[cfg(feature = "tokio")]
+async fn woken_at(until: Instant, call: impl Future<Output = ()>) {
+    let mut call = pin!(call);
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            // It sees that itself.
+            return call.await;
+        }
+        // By the runtime's clock, which may run ahead of the one that counts.
+        if tokio::time::timeout(left, &mut call).await.is_ok() {
+            return;
+        }
+    }
+}
+
+/// Runs a future on this thread.
+fn block_on(call: impl Future<Output = ()>, until: Option<Instant>) {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let (mut cx, mut call) = (Context::from_waker(&waker), pin!(call));
+    while call.as_mut().poll(&mut cx) == Poll::Pending {
+        match until.map(|until| until.saturating_duration_since(Instant::now())) {
+            Some(left) if !left.is_zero() => thread::park_timeout(left),
+            _ => thread::park(),
+        }
+    }
+}
+
+/// One of the calls that others than reactors have.
+pub(super) struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        // Release pairs with the Acquire in `is_idle`.
+        self.0.fetch_sub(1, Ordering::Release);
+    }
+}
