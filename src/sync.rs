@@ -52,10 +52,11 @@ impl Parker {
         self.state.swap(WATCHED, Ordering::AcqRel) != NOTIFIED
     }
 
-    /// No task waits any more.
-    pub(crate) fn unwatch(&self) {
+    /// No task waits any more. True if nobody has woken it: its waker is still where the wakers look.
+    #[must_use]
+    pub(crate) fn unwatch(&self) -> bool {
         // Acquire as in `park`.
-        self.state.swap(EMPTY, Ordering::Acquire);
+        self.state.swap(EMPTY, Ordering::Acquire) == WATCHED
     }
 
     /// Wakes the sleeping thread, or lets the next `park` or `watch` return at once. True if it is a task
@@ -149,6 +150,10 @@ mod imp {
 
         pub(crate) fn wake(&self) {
             self.0.wake();
+        }
+
+        pub(crate) fn take(&self) -> Option<std::task::Waker> {
+            self.0.take_waker()
         }
     }
 

@@ -30,11 +30,12 @@ use tokio::runtime::Handle;
 use crate::client::core::Core;
 use crate::client::driver::{Step, Vigil};
 use crate::client::lead::DRIVERS;
+use crate::client::wakers::Blocks;
 use crate::os::{Poller, Readiness};
 use crate::rpc::Status;
 use crate::sync::{AtomicU64, Ordering};
 
-/// No runtime.
+/// No runtime: what a number is when it is made.
 const NONE: u64 = 0;
 
 /// Which runtimes have a driver.
@@ -42,12 +43,12 @@ pub(super) struct Drivers {
     core: Weak<Core>,
     /// What the channel sleeps in.
     poller: Arc<Poller>,
-    runtimes: [AtomicU64; DRIVERS],
+    runtimes: Blocks<AtomicU64>,
 }
 
 impl Drivers {
     pub(super) fn new(core: Weak<Core>, poller: Arc<Poller>) -> Self {
-        Self { core, poller, runtimes: std::array::from_fn(|_| AtomicU64::new(NONE)) }
+        Self { core, poller, runtimes: Blocks::new(DRIVERS) }
     }
 
     /// Makes sure that the current runtime has a driver, or that so many others have one.
@@ -58,17 +59,14 @@ impl Drivers {
     /// # Panics
     /// On a runtime that does no I/O.
     pub(super) fn ensure(&self) -> Result<(), Status> {
-        let Ok(runtime) = Handle::try_current() else {
-            return Err(Status::failed_precondition(
-                "a call was awaited outside of a tokio runtime; await it inside of one, or use wait()",
-            ));
-        };
+        let runtime = current_runtime()?;
         let id = number_of(&runtime);
         // Relaxed, here and below: a number that carries nothing; a driver that ends wakes all who wait.
-        if self.runtimes.iter().any(|seat| seat.load(Ordering::Relaxed) == id) {
+        if self.runtimes.made().any(|seat| seat.load(Ordering::Relaxed) == id) {
             return Ok(());
         }
-        for (number, seat) in self.runtimes.iter().enumerate() {
+        for number in 0..DRIVERS {
+            let seat = self.runtimes.make(number);
             if seat.compare_exchange(NONE, id, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
                 let seat = Seat { core: self.core.clone(), number };
                 return self.spawn(seat, &runtime).map_err(|error| {
@@ -85,6 +83,15 @@ impl Drivers {
         runtime.spawn(Task { readiness, rung: false, vigil: Vigil::None, seat });
         Ok(())
     }
+}
+
+/// The runtime whose task polls a call.
+pub(super) fn current_runtime() -> Result<Handle, Status> {
+    Handle::try_current().map_err(|_| {
+        Status::failed_precondition(
+            "a call was awaited outside of a tokio runtime; await it inside of one, or use wait()",
+        )
+    })
 }
 
 /// A runtime's own number: ids can be hashed, and are numbers.
@@ -115,7 +122,7 @@ struct Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         if let Some(core) = self.core.upgrade() {
-            core.drivers.runtimes[self.number].store(NONE, Ordering::Relaxed);
+            core.drivers.runtimes.make(self.number).store(NONE, Ordering::Relaxed);
             // Those who wait make sure of another driver.
             core.lead.wake_all();
         }
@@ -141,7 +148,7 @@ impl Future for Task {
             return Poll::Ready(());
         };
         // Before the looks that follow: whoever changes what they see wakes us.
-        core.lead.driver(this.seat.number).register(cx.waker());
+        core.lead.register_driver(this.seat.number, cx.waker());
         loop {
             this.rung |= this.readiness.poll(cx).is_ready();
             let Some(mut leader) = core.lead.try_lead_for_tasks() else {
