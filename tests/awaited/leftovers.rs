@@ -3,13 +3,13 @@
 use std::future::{Future, IntoFuture};
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
-use mmap_rpc::Channel;
+use mmap_rpc::{Channel, Code};
 use testkit::proto::{EchoClient, SleepRequest};
-use testkit::connect;
+use testkit::{Setup, connect};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::runtimes::{Kind, on_every_runtime, watched};
@@ -107,4 +107,18 @@ fn a_runtime_ends_with_its_calls() {
         let calls: Vec<_> = (0..3).map(|_| client.sleep(SHORT).start().unwrap()).collect();
         calls.into_iter().for_each(|call| _ = call.wait().unwrap());
     }
+}
+
+/// Outside of a runtime there is no thread that could make the call.
+#[test]
+fn outside_of_a_runtime_a_classic_call_says_what_it_lacks() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = testkit::LocalServer::start(Setup::default().builder().classic(dir.path()));
+    let client: EchoClient = Channel::connect_classic(server.path()).client().wait().unwrap();
+    let mut call = pin!(client.echo(blob(10, 1)).into_future());
+    let Poll::Ready(Err(status)) = call.as_mut().poll(&mut Context::from_waker(Waker::noop())) else {
+        panic!("nobody makes the call")
+    };
+    assert_eq!(status.code(), Code::FailedPrecondition);
+    assert!(status.message().contains("wait()"), "{status}");
 }
