@@ -19,7 +19,6 @@
 use std::fmt;
 use std::future::Future;
 use std::hash::{Hash, Hasher};
-use std::io;
 use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
@@ -54,7 +53,7 @@ impl Drivers {
     /// Makes sure that the current runtime has a driver, or that so many others have one.
     ///
     /// # Errors
-    /// Outside of a runtime.
+    /// Outside of a runtime, and in one that ends.
     ///
     /// # Panics
     /// On a runtime that does no I/O.
@@ -68,19 +67,27 @@ impl Drivers {
         for number in 0..DRIVERS {
             let seat = self.runtimes.make(number);
             if seat.compare_exchange(NONE, id, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-                let seat = Seat { core: self.core.clone(), number };
-                return self.spawn(seat, &runtime).map_err(|error| {
-                    Status::resource_exhausted(format!("a call cannot be awaited: {error}; see ulimit -n"))
-                });
+                return self.spawn(Seat { core: self.core.clone(), number }, &runtime);
             }
         }
         Ok(())
     }
 
     #[cold]
-    fn spawn(&self, seat: Seat, runtime: &Handle) -> io::Result<()> {
-        let readiness = Readiness::of(self.poller.clone())?;
-        runtime.spawn(Task { readiness, rung: false, vigil: Vigil::None, seat });
+    fn spawn(&self, seat: Seat, runtime: &Handle) -> Result<(), Status> {
+        let readiness = Readiness::of(self.poller.clone()).map_err(|error| match error.raw_os_error() {
+            Some(_) => {
+                Status::resource_exhausted(format!("a call cannot be awaited: {error}; see ulimit -n"))
+            }
+            None => the_runtime_ends(),
+        })?;
+        let core = seat.core.clone();
+        let task = runtime.spawn(Task { readiness, rung: false, vigil: Vigil::None, seat });
+        // A runtime that ends drops at once what is spawned on it. Whoever waits on would be told so by the
+        // seat, for ever.
+        if task.is_finished() && core.upgrade().is_some_and(|core| !core.link.is_closed()) {
+            return Err(the_runtime_ends());
+        }
         Ok(())
     }
 }
@@ -92,6 +99,11 @@ pub(super) fn current_runtime() -> Result<Handle, Status> {
             "a call was awaited outside of a tokio runtime; await it inside of one, or use wait()",
         )
     })
+}
+
+#[cold]
+fn the_runtime_ends() -> Status {
+    Status::cancelled("the runtime that the call is awaited on is ending")
 }
 
 /// A runtime's own number: ids can be hashed, and are numbers.

@@ -2,14 +2,14 @@
 
 use std::future::{Future, IntoFuture};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
 use mmap_rpc::{Channel, Code};
 use testkit::proto::{EchoClient, SleepRequest};
-use testkit::{Setup, connect};
+use testkit::{PATIENCE, Setup, connect};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::runtimes::{Kind, on_every_runtime, watched};
@@ -107,6 +107,25 @@ fn a_runtime_ends_with_its_calls() {
         let calls: Vec<_> = (0..3).map(|_| client.sleep(SHORT).start().unwrap()).collect();
         calls.into_iter().for_each(|call| _ = call.wait().unwrap());
     }
+}
+
+/// A thread of a runtime that ends in the meantime learns so when it awaits a call, and lets it end.
+#[test]
+fn a_runtime_that_ends_is_not_kept_from_it() {
+    let server = server();
+    let client = EchoClient::new(connect(server.path()).unwrap());
+    let (tell, told) = mpsc::channel();
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.spawn(async move {
+        client.sleep(SHORT).await.unwrap();
+        tell.send(None).unwrap();
+        thread::sleep(Duration::from_millis(100));
+        tell.send(client.sleep(SHORT).await.err()).unwrap();
+    });
+    assert_eq!(told.recv_timeout(PATIENCE).unwrap().map(|status| status.code()), None);
+    runtime.shutdown_background();
+    let status = told.recv_timeout(PATIENCE).unwrap().expect("nobody would receive the reply");
+    assert_eq!(status.code(), Code::Cancelled, "{status}");
 }
 
 /// Outside of a runtime there is no thread that could make the call.
