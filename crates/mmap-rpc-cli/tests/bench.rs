@@ -58,7 +58,17 @@ fn json_has_every_row() {
     let sizes = [64, 4096, 65_536, 1 << 20, 4 << 20];
     let mut expected = BTreeSet::new();
     expected.extend(cells(
-        &["work", "memcpy", "typed", "raw", "borrowed", "socket-lane", "classic", "unix-socket"],
+        &[
+            "work",
+            "memcpy",
+            "typed",
+            "raw",
+            "borrowed",
+            "socket-lane",
+            "socket-lane-loans",
+            "classic",
+            "unix-socket",
+        ],
         "latency",
         &sizes,
     ));
