@@ -1,7 +1,7 @@
 //! Promise: whatever tasks and threads do with their calls, and when, every reply is right, nobody waits for
 //! ever, and nothing is left of it.
 //!
-//! `STORM_SECONDS=600 cargo test --release --test storm -- --ignored long` goes on with other seeds for so long;
+//! `STORM_SECONDS=600 cargo test --test storm -- --ignored long` goes on with other seeds for so long;
 //! `STORM_SEED=7` tries one seed.
 #![cfg(feature = "tokio")]
 
