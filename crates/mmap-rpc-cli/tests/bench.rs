@@ -62,6 +62,7 @@ fn json_has_every_row() {
             "work",
             "memcpy",
             "typed",
+            "awaited",
             "raw",
             "borrowed",
             "socket-lane",
@@ -75,11 +76,11 @@ fn json_has_every_row() {
     expected.extend(cells(&["headline", "copies"], "latency", &[5_592_408]));
     expected.extend(cells(&["typed-fixed"], "latency", &[64]));
     expected.extend(cells(
-        &["typed", "typed-fixed", "socket-lane", "classic", "unix-socket"],
+        &["typed", "typed-fixed", "awaited", "socket-lane", "classic", "unix-socket"],
         "flood",
         &[64],
     ));
-    expected.extend(cells(&["bare-futex", "typed", "unix-socket"], "wake", &[64]));
+    expected.extend(cells(&["bare-futex", "typed", "awaited", "unix-socket"], "wake", &[64]));
     expected.extend(cells(&["bare-futex", "typed", "unix-socket"], "one-core", &[64]));
     expected.extend(cells(&["typed"], "idle", &[0]));
     expected.extend(cells(&["typed"], "connections", &[1, 20]));
