@@ -67,10 +67,11 @@ impl Parker {
         self.state.swap(WATCHED, Ordering::AcqRel) != NOTIFIED
     }
 
-    /// No task waits any more.
-    pub(crate) fn unwatch(&self) {
+    /// No task waits any more. True if nobody has woken it: its waker is still where the wakers look.
+    #[must_use]
+    pub(crate) fn unwatch(&self) -> bool {
         // Acquire as in `park`.
-        self.state.swap(EMPTY, Ordering::Acquire);
+        self.state.swap(EMPTY, Ordering::Acquire) == WATCHED
     }
 }
 
@@ -153,6 +154,10 @@ mod imp {
 
         pub(crate) fn wake(&self) {
             self.0.wake();
+        }
+
+        pub(crate) fn take(&self) -> Option<std::task::Waker> {
+            self.0.take_waker()
         }
     }
 

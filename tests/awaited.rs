@@ -2,6 +2,8 @@
 //! task's call is in the way of another's.
 #![cfg(feature = "tokio")]
 
+#[path = "awaited/leftovers.rs"]
+mod leftovers;
 #[path = "awaited/neighbours.rs"]
 mod neighbours;
 #[path = "awaited/runtimes.rs"]

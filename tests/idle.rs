@@ -17,7 +17,11 @@ const STRAY_NAPS: u64 = 5;
 #[test]
 #[ignore = "a role that other tests start as a process"]
 fn testkit_child() {
-    testkit::child::run(&[("idle client", idle_client)]);
+    testkit::child::run(&[
+        ("idle client", idle_client),
+        #[cfg(feature = "tokio")]
+        ("idle tasks", idle_tasks),
+    ]);
 }
 
 /// Holds a channel that nobody waits on, and one on which two threads wait for a call that takes long.
@@ -43,13 +47,59 @@ fn idle_client(parent: &Parent) {
     });
 }
 
+/// The same with tasks in the place of threads, on runtimes that live on.
+#[cfg(feature = "tokio")]
+fn idle_tasks(parent: &Parent) {
+    use tokio::runtime::Builder;
+
+    let way = Way::named(&parent.argument("way")).unwrap();
+    let connect = || by(way, || connect(parent.argument("socket")).unwrap());
+    let (unused, waited_on) = (EchoClient::new(connect()), EchoClient::new(connect()));
+    let runtimes = [
+        Builder::new_multi_thread().worker_threads(2).enable_all(),
+        Builder::new_current_thread().enable_all(),
+    ]
+    .map(|builder| builder.build().unwrap());
+    thread::scope(|scope| {
+        for runtime in &runtimes {
+            scope.spawn(|| {
+                runtime.block_on(async {
+                    for client in [&unused, &waited_on] {
+                        for size in [10, 1_000, 300_000] {
+                            client.echo(Blob { data: noise(size, 1) }).timeout(PATIENCE).await.unwrap();
+                        }
+                        client.sleep(SleepRequest { milliseconds: 1 }).await.unwrap();
+                    }
+                    waited_on.sleep(SleepRequest { milliseconds: 600_000 }).await.unwrap();
+                });
+            });
+        }
+        let sleeping = || unused.count(Empty {}).timeout(PATIENCE).wait().unwrap().get_ref().sleeping;
+        eventually("both wait", || sleeping() == 2);
+        parent.say("idle");
+        // The parent kills this process.
+    });
+}
+
 testkit::on_every_way![an_idle_connection_uses_no_processor_time_on_either_side];
 
+#[cfg(feature = "tokio")]
+mod awaited {
+    testkit::on_every_way![a_connection_that_tasks_use_costs_as_little];
+
+    fn a_connection_that_tasks_use_costs_as_little() {
+        super::costs_nothing("idle tasks");
+    }
+}
+
 fn an_idle_connection_uses_no_processor_time_on_either_side() {
+    costs_nothing("idle client");
+}
+
+fn costs_nothing(role: &str) {
     // One more worker than calls that sleep: the count is served too.
     let server = ServerProcess::start(Setup { pool: 3, reactors: 2, ..Setup::default() });
-    let client =
-        Child::start("idle client", &[("socket", server.path().to_str().unwrap()), ("way", way().name())]);
+    let client = Child::start(role, &[("socket", server.path().to_str().unwrap()), ("way", way().name())]);
     client.expect("idle");
     let pids = [server.pid(), client.pid()];
     let naps = || pids.map(proc::naps);

@@ -19,7 +19,6 @@
 use std::fmt;
 use std::future::Future;
 use std::hash::{Hash, Hasher};
-use std::io;
 use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
@@ -30,11 +29,12 @@ use tokio::runtime::Handle;
 use crate::client::core::Core;
 use crate::client::driver::{Step, Vigil};
 use crate::client::lead::DRIVERS;
+use crate::connection::Blocks;
 use crate::os::{Poller, Readiness};
 use crate::rpc::Status;
 use crate::sync::{AtomicU64, Ordering};
 
-/// No runtime.
+/// No runtime: what a number is when it is made.
 const NONE: u64 = 0;
 
 /// Which runtimes have a driver.
@@ -42,49 +42,68 @@ pub(super) struct Drivers {
     core: Weak<Core>,
     /// What the channel sleeps in.
     poller: Arc<Poller>,
-    runtimes: [AtomicU64; DRIVERS],
+    runtimes: Blocks<AtomicU64>,
 }
 
 impl Drivers {
     pub(super) fn new(core: Weak<Core>, poller: Arc<Poller>) -> Self {
-        Self { core, poller, runtimes: std::array::from_fn(|_| AtomicU64::new(NONE)) }
+        Self { core, poller, runtimes: Blocks::new(DRIVERS) }
     }
 
     /// Makes sure that the current runtime has a driver, or that so many others have one.
     ///
     /// # Errors
-    /// Outside of a runtime.
+    /// Outside of a runtime, and in one that ends.
     ///
     /// # Panics
     /// On a runtime that does no I/O.
     pub(super) fn ensure(&self) -> Result<(), Status> {
-        let Ok(runtime) = Handle::try_current() else {
-            return Err(Status::failed_precondition(
-                "a call was awaited outside of a tokio runtime; await it inside of one, or use wait()",
-            ));
-        };
+        let runtime = current_runtime()?;
         let id = number_of(&runtime);
         // Relaxed, here and below: a number that carries nothing; a driver that ends wakes all who wait.
-        if self.runtimes.iter().any(|seat| seat.load(Ordering::Relaxed) == id) {
+        if self.runtimes.made().any(|seat| seat.load(Ordering::Relaxed) == id) {
             return Ok(());
         }
-        for (number, seat) in self.runtimes.iter().enumerate() {
+        for number in 0..DRIVERS {
+            let seat = self.runtimes.make(number);
             if seat.compare_exchange(NONE, id, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-                let seat = Seat { core: self.core.clone(), number };
-                return self.spawn(seat, &runtime).map_err(|error| {
-                    Status::resource_exhausted(format!("a call cannot be awaited: {error}; see ulimit -n"))
-                });
+                return self.spawn(Seat { core: self.core.clone(), number }, &runtime);
             }
         }
         Ok(())
     }
 
     #[cold]
-    fn spawn(&self, seat: Seat, runtime: &Handle) -> io::Result<()> {
-        let readiness = Readiness::of(self.poller.clone())?;
-        runtime.spawn(Task { readiness, rung: false, vigil: Vigil::None, seat });
+    fn spawn(&self, seat: Seat, runtime: &Handle) -> Result<(), Status> {
+        let readiness = Readiness::of(self.poller.clone()).map_err(|error| match error.raw_os_error() {
+            Some(_) => {
+                Status::resource_exhausted(format!("a call cannot be awaited: {error}; see ulimit -n"))
+            }
+            None => the_runtime_ends(),
+        })?;
+        let core = seat.core.clone();
+        let task = runtime.spawn(Task { readiness, rung: false, vigil: Vigil::None, seat });
+        // A runtime that ends drops at once what is spawned on it. Whoever waits on would be told so by the
+        // seat, for ever.
+        if task.is_finished() && core.upgrade().is_some_and(|core| !core.link.is_closed()) {
+            return Err(the_runtime_ends());
+        }
         Ok(())
     }
+}
+
+/// The runtime whose task polls a call.
+pub(super) fn current_runtime() -> Result<Handle, Status> {
+    Handle::try_current().map_err(|_| {
+        Status::failed_precondition(
+            "a call was awaited outside of a tokio runtime; await it inside of one, or use wait()",
+        )
+    })
+}
+
+#[cold]
+fn the_runtime_ends() -> Status {
+    Status::cancelled("the runtime that the call is awaited on is ending")
 }
 
 /// A runtime's own number: ids can be hashed, and are numbers.
@@ -115,7 +134,7 @@ struct Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         if let Some(core) = self.core.upgrade() {
-            core.drivers.runtimes[self.number].store(NONE, Ordering::Relaxed);
+            core.drivers.runtimes.make(self.number).store(NONE, Ordering::Relaxed);
             // Those who wait make sure of another driver.
             core.lead.wake_all();
         }
@@ -141,7 +160,7 @@ impl Future for Task {
             return Poll::Ready(());
         };
         // Before the looks that follow: whoever changes what they see wakes us.
-        core.lead.driver(this.seat.number).register(cx.waker());
+        core.lead.register_driver(this.seat.number, cx.waker());
         loop {
             this.rung |= this.readiness.poll(cx).is_ready();
             let Some(mut leader) = core.lead.try_lead_for_tasks() else {

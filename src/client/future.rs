@@ -9,11 +9,12 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use prost::Message;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::JoinHandle;
 
 use crate::client::call::{Call, OnRing, deadline_after, undecodable};
 use crate::client::core::{SPACE_PATIENCE, Unsent, no_space};
 use crate::client::driver::Stop;
+use crate::client::drivers::current_runtime;
 use crate::client::method::Method;
 use crate::client::patience::Patience;
 use crate::client::raw::RawCall;
@@ -105,8 +106,9 @@ impl<'a, K: Kind<'a>> Machine<'a, K> {
         let core = match route {
             Route::Ring(core) => core,
             Route::Classic(_) => {
-                self.stage =
-                    Stage::Elsewhere(spawn_blocking(self.kind.elsewhere(route.clone(), method, timeout)));
+                let runtime = current_runtime()?;
+                let call = self.kind.elsewhere(route.clone(), method, timeout);
+                self.stage = Stage::Elsewhere(runtime.spawn_blocking(call));
                 return self.poll(cx);
             }
         };

@@ -62,7 +62,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::connection::Wakers;
-use crate::sync::{AtomicBool, AtomicU64, AtomicWaker, Ordering, Parker, UnsafeCell};
+use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering, Parker, UnsafeCell};
 
 /// Bit of `state`: someone leads.
 const HELD: u64 = 1;
@@ -73,8 +73,8 @@ const WAITER: u64 = 2;
 /// One task that waits in `state`; the count fills the upper half.
 const TASK: u64 = 1 << 32;
 
-/// How many runtimes have a driver of their own. The tasks of others are served by these.
-pub(crate) const DRIVERS: usize = 4;
+/// How many runtimes have a driver of their own. The tasks of others are served by these, while they run.
+pub(crate) const DRIVERS: usize = if cfg!(mmap_rpc_loom) { 2 } else { 1024 };
 
 /// Exclusive right to drive a `T` (the receiving half of a channel), handed from caller thread to caller
 /// thread.
@@ -88,7 +88,9 @@ pub(crate) struct Lead<T> {
     /// The wakers of those waiters that are tasks.
     wakers: Wakers,
     /// Those of the drivers.
-    drivers: [AtomicWaker; DRIVERS],
+    drivers: Wakers,
+    /// How many drivers there have been at one time. Written by drivers.
+    seats: AtomicUsize,
     /// Whether a driver rests, and what comes will wake it. Written by leaders, and by drivers that were
     /// woken.
     rested: AtomicBool,
@@ -108,7 +110,8 @@ impl<T> Lead<T> {
             waiting: (0..waiters.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
             parkers: (0..waiters).map(|_| Parker::new()).collect(),
             wakers: Wakers::new(waiters),
-            drivers: std::array::from_fn(|_| AtomicWaker::new()),
+            drivers: Wakers::new(DRIVERS),
+            seats: AtomicUsize::new(0),
             rested: AtomicBool::new(false),
             driver: UnsafeCell::new(driver),
         }
@@ -246,7 +249,8 @@ impl<T> Lead<T> {
     /// Wakes the drivers.
     #[cold]
     pub(crate) fn wake_drivers(&self) {
-        self.drivers.iter().for_each(AtomicWaker::wake);
+        // Relaxed: what a driver did to `state` after it came has been acquired, or it looks after this.
+        (0..self.seats.load(Ordering::Relaxed)).for_each(|number| self.drivers.wake(number));
     }
 }
 
@@ -278,7 +282,9 @@ impl<T> Lead<T> {
 
     /// The task that was waiter `index` runs, or waits no more.
     pub(crate) fn unwatch(&self, index: usize) {
-        self.parkers[index].unwatch();
+        if self.parkers[index].unwatch() {
+            self.wakers.forget(index);
+        }
     }
 
     /// Whether any task waits. For a driver, which has left its waker before.
@@ -287,9 +293,13 @@ impl<T> Lead<T> {
         self.state.load(Ordering::Acquire) >= TASK
     }
 
-    /// Where driver `number` leaves its waker.
-    pub(crate) fn driver(&self, number: usize) -> &AtomicWaker {
-        &self.drivers[number]
+    /// Leaves the waker of driver `number`, which looks afterwards at all that it might be woken for.
+    pub(crate) fn register_driver(&self, number: usize, waker: &Waker) {
+        // Relaxed: the driver's next step publishes it with `state`, as it does the waker.
+        if self.seats.load(Ordering::Relaxed) <= number {
+            self.seats.fetch_max(number + 1, Ordering::Relaxed);
+        }
+        self.drivers.register(number, waker);
     }
 
     /// Tries for the lead, for a driver: if another one leads, it wakes this one when it is done.

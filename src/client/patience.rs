@@ -35,7 +35,7 @@ impl<'a> Patience<'a> {
     /// What the task waits for has to be looked at before each call of this.
     ///
     /// # Errors
-    /// Outside of a runtime.
+    /// Outside of a runtime, and in one that ends.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,

@@ -47,4 +47,6 @@ pub(crate) use received::{Arrived, Kept, Outside, Received};
 pub(crate) use send::{Head, Prepared, SendFailure, Slot, encode_inline, prepare, prepare_bytes};
 pub(crate) use session::{Event, Polled, Role, Session, Watch};
 pub(crate) use space::SpaceNews;
+#[cfg(feature = "tokio")]
+pub(crate) use wakers::Blocks;
 pub(crate) use wakers::Wakers;

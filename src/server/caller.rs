@@ -26,6 +26,9 @@ pub(super) trait SocketPeer: Send + Sync {
     /// The task must look for that afterwards.
     fn watch(&self, call_id: u32, waker: &Waker);
 
+    /// Drops that waker: the call is about to be answered.
+    fn forget(&self, call_id: u32);
+
     /// Whether a reply may be as long.
     ///
     /// # Errors
@@ -98,6 +101,14 @@ impl Caller<'_> {
         match self {
             Self::Ring(peer) => peer.calls.watch(call_id, waker),
             Self::Socket(peer) => peer.watch(call_id, waker),
+        }
+    }
+
+    /// Drops that waker: the call is about to be answered, and its index another call's.
+    pub(super) fn forget(self, call_id: u32) {
+        match self {
+            Self::Ring(peer) => peer.calls.forget(call_id),
+            Self::Socket(peer) => peer.forget(call_id),
         }
     }
 

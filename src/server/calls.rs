@@ -80,6 +80,11 @@ impl Calls {
         self.words[call_index(call_id)].load(Ordering::Relaxed) & CANCELLED != 0
     }
 
+    /// Forgets the task that serves a call, which is about to be answered.
+    pub(super) fn forget(&self, call_id: u32) {
+        self.tasks.forget(call_index(call_id));
+    }
+
     /// The call is about to be answered.
     #[inline]
     pub(super) fn end(&self, call_id: u32) {

@@ -82,11 +82,17 @@ impl Owed {
         Ok(())
     }
 
+    /// The answer is about to be given.
+    fn give(&mut self) {
+        self.caller.as_ref().forget(self.call.call_id);
+        self.given = true;
+    }
+
     fn answer<M: Message>(&mut self, outcome: Result<Response<M>, Status>) {
         match self.check_wanted().and(outcome) {
             Err(status) => self.fail(&status),
             Ok(response) => {
-                self.given = true;
+                self.give();
                 let reply = || self.caller.as_ref().reply(self.answer, response.get_ref());
                 // The reply may be of a type written by hand, which may panic as well.
                 if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(reply)) {
@@ -98,7 +104,7 @@ impl Owed {
     }
 
     fn fail(&mut self, status: &Status) {
-        self.given = true;
+        self.give();
         self.caller.as_ref().fail(self.answer, status);
     }
 }

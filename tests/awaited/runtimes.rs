@@ -25,22 +25,29 @@ impl Kind {
     /// Runs a test, which ends soon or fails.
     #[track_caller]
     pub(crate) fn run<F: Future>(self, test: F) -> F::Output {
-        let (over, watched) = mpsc::channel::<()>();
-        thread::spawn(move || {
-            if watched.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
-                eprintln!("on {self:?}: nothing has come of it within {PATIENCE:?}");
-                std::process::abort();
-            }
-        });
         let runtime = match self {
             Self::One => Builder::new_current_thread().enable_all().build(),
             Self::Paused => Builder::new_current_thread().enable_all().start_paused(true).build(),
             Self::Many => Builder::new_multi_thread().worker_threads(2).enable_all().build(),
         };
-        let outcome = runtime.expect("a runtime").block_on(test);
-        drop(over);
-        outcome
+        let runtime = runtime.expect("a runtime");
+        watched(&format!("on {self:?}"), || runtime.block_on(test))
     }
+}
+
+/// Runs what ends soon, or ends the process.
+pub(crate) fn watched<R>(what: &str, run: impl FnOnce() -> R) -> R {
+    let (over, ended) = mpsc::channel::<()>();
+    let what = what.to_owned();
+    thread::spawn(move || {
+        if ended.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+            eprintln!("{what}: nothing has come of it within {PATIENCE:?}");
+            std::process::abort();
+        }
+    });
+    let outcome = run();
+    drop(over);
+    outcome
 }
 
 /// Runs a test on each.

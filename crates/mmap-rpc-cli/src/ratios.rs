@@ -27,6 +27,7 @@ pub fn ratios(rows: &[Row]) -> Vec<Ratio> {
     ratios.extend(found.over_ring("raw", 64, 1.25));
     ratios.extend(found.over_ring("typed", 4 << 10, 1.5));
     ratios.extend(found.over_ring("typed", 64 << 10, 1.5));
+    ratios.extend(found.awaited());
     ratios.extend(found.large());
     ratios.extend(found.socket_lanes());
     ratios.extend(found.flood());
@@ -90,6 +91,11 @@ impl<'a> Rows<'a> {
     fn over_futex(&self, mode: Mode, name: &str, most: f64) -> Option<Ratio> {
         let value = self.over(["typed", "bare-futex"], mode, 64)?;
         Some(at_most(format!("typed / bare-futex, {name}"), value, most))
+    }
+
+    fn awaited(&self) -> Option<Ratio> {
+        let value = self.over(["awaited", "typed"], Mode::Latency, 64)?;
+        Some(at_most("awaited 64 B / typed", value, 1.5))
     }
 
     fn large(&self) -> Vec<Ratio> {
@@ -217,10 +223,11 @@ mod tests {
     fn a_ratio_is_that_of_the_medians() {
         use Mode::{Latency, OneCore, Wake};
         type Cells = &'static [(&'static str, Mode, usize, u64)];
-        let cases: [(Cells, &str, &str, bool); 10] = [
+        let cases: [(Cells, &str, &str, bool); 11] = [
             (&[("typed", Latency, 64, 500), ("bare-ring", Latency, 64, 250)], "typed 64 B", "2.00", true),
             (&[("raw", Latency, 64, 500), ("bare-ring", Latency, 64, 250)], "raw 64 B", "2.00", false),
             (&[("typed", Latency, 4096, 3), ("bare-ring", Latency, 4096, 2)], "4 KiB", "1.50", true),
+            (&[("awaited", Latency, 64, 8), ("typed", Latency, 64, 5)], "awaited 64 B", "1.60", false),
             (&[("typed", Wake, 64, 230), ("bare-futex", Wake, 64, 100)], "wake", "2.30", false),
             (&[("typed", OneCore, 64, 7), ("bare-futex", OneCore, 64, 5)], "one core", "1.40", true),
             (

@@ -3,6 +3,7 @@
 //! A [`Transport`] is a row: it serves in one process and connects from the other. Its client is an [`Echo`].
 //! Rows without a server, which do their work in one process, say what the work itself costs.
 
+pub mod awaited;
 pub mod bare_futex;
 pub mod bare_ring;
 pub mod buffers;
@@ -38,6 +39,7 @@ pub const ALL: Catalog = &[
     &in_process::Memcpy,
     &typed::Typed,
     &typed_fixed::TypedFixed,
+    &awaited::Awaited,
     &raw::Raw,
     &raw::Borrowed,
     &raw::Untouched,

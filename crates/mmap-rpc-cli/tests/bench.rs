@@ -58,18 +58,29 @@ fn json_has_every_row() {
     let sizes = [64, 4096, 65_536, 1 << 20, 4 << 20];
     let mut expected = BTreeSet::new();
     expected.extend(cells(
-        &["work", "memcpy", "typed", "raw", "borrowed", "socket-lane", "classic", "unix-socket"],
+        &[
+            "work",
+            "memcpy",
+            "typed",
+            "awaited",
+            "raw",
+            "borrowed",
+            "socket-lane",
+            "socket-lane-loans",
+            "classic",
+            "unix-socket",
+        ],
         "latency",
         &sizes,
     ));
     expected.extend(cells(&["headline", "copies"], "latency", &[5_592_408]));
     expected.extend(cells(&["typed-fixed"], "latency", &[64]));
     expected.extend(cells(
-        &["typed", "typed-fixed", "socket-lane", "classic", "unix-socket"],
+        &["typed", "typed-fixed", "awaited", "socket-lane", "classic", "unix-socket"],
         "flood",
         &[64],
     ));
-    expected.extend(cells(&["bare-futex", "typed", "unix-socket"], "wake", &[64]));
+    expected.extend(cells(&["bare-futex", "typed", "awaited", "unix-socket"], "wake", &[64]));
     expected.extend(cells(&["bare-futex", "typed", "unix-socket"], "one-core", &[64]));
     expected.extend(cells(&["typed"], "idle", &[0]));
     expected.extend(cells(&["typed"], "connections", &[1, 20]));

@@ -200,6 +200,10 @@ impl SocketPeer for ClassicPeer {
         self.task.register(waker);
     }
 
+    fn forget(&self, _: u32) {
+        drop(self.task.take());
+    }
+
     fn check_reply(&self, len: u64) -> Result<(), Status> {
         match self.open() {
             Some(open) if len > open.file.shared().len() => Err(Status::resource_exhausted(format!(

@@ -17,7 +17,7 @@ use crate::transports::buffers::Buffer;
 use crate::transports::{Echo, Flood, Place, Transport, socket};
 use crate::work;
 
-const METHOD: &str = "/bench.Echo/Typed";
+pub(super) const METHOD: &str = "/bench.Echo/Typed";
 
 /// Typed unary calls.
 #[derive(Debug)]

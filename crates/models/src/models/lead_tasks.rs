@@ -91,7 +91,7 @@ impl Channel {
     }
 
     fn poll_driver(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.lead.driver(0).register(cx.waker());
+        self.lead.register_driver(0, cx.waker());
         self.bell.register(cx.waker());
         if self.over.load(Ordering::Acquire) {
             return Poll::Ready(());
