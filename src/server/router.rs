@@ -15,6 +15,12 @@ pub trait Service: Send + Sync + 'static {
     /// Full names of its methods, `/package.Service/Method`.
     fn methods(&self) -> &'static [&'static str];
 
+    /// What describes the service: an encoded `google.protobuf.FileDescriptorSet`, imports included. Empty
+    /// unless there is one.
+    fn descriptors(&self) -> &'static [u8] {
+        &[]
+    }
+
     /// Answers a call of the method with that index in [`methods`](Self::methods).
     fn call(&self, method: usize, exchange: Exchange<'_>) -> Handled;
 }

@@ -139,6 +139,10 @@ impl<T: BlockingBare> BareServer<T> {
     pub const NAME: &'static str = "bare.Bare";
     /// Full names of the methods, in the order of their declaration.
     pub const METHODS: [&'static str; 1] = ["/bare.Bare/Call"];
+    /// The package's files and what they import, as an encoded `google.protobuf.FileDescriptorSet`.
+    pub const FILE_DESCRIPTOR_SET: &'static [u8] = ::std::include_bytes!(
+        "bare.descriptors.bin"
+    );
     /// Serves an implementation.
     pub fn new(service: T) -> Self {
         Self::from_arc(::std::sync::Arc::new(service))
@@ -163,6 +167,9 @@ impl<T: BlockingBare> ::mmap_rpc::server::Service for BareServer<T> {
     }
     fn methods(&self) -> &'static [&'static str] {
         &Self::METHODS
+    }
+    fn descriptors(&self) -> &'static [u8] {
+        Self::FILE_DESCRIPTOR_SET
     }
     fn call(
         &self,

@@ -228,6 +228,10 @@ impl<T: BlockingCache> CacheServer<T> {
         "/cache.Cache/Set",
         "/cache.Cache/Put",
     ];
+    /// The package's files and what they import, as an encoded `google.protobuf.FileDescriptorSet`.
+    pub const FILE_DESCRIPTOR_SET: &'static [u8] = ::std::include_bytes!(
+        "cache.descriptors.bin"
+    );
     /// Serves an implementation.
     pub fn new(service: T) -> Self {
         Self::from_arc(::std::sync::Arc::new(service))
@@ -252,6 +256,9 @@ impl<T: BlockingCache> ::mmap_rpc::server::Service for CacheServer<T> {
     }
     fn methods(&self) -> &'static [&'static str] {
         &Self::METHODS
+    }
+    fn descriptors(&self) -> &'static [u8] {
+        Self::FILE_DESCRIPTOR_SET
     }
     fn call(
         &self,
@@ -333,6 +340,10 @@ impl<T: BlockingOldCache> OldCacheServer<T> {
     pub const NAME: &'static str = "cache.OldCache";
     /// Full names of the methods, in the order of their declaration.
     pub const METHODS: [&'static str; 1] = ["/cache.OldCache/Get"];
+    /// The package's files and what they import, as an encoded `google.protobuf.FileDescriptorSet`.
+    pub const FILE_DESCRIPTOR_SET: &'static [u8] = ::std::include_bytes!(
+        "cache.descriptors.bin"
+    );
     /// Serves an implementation.
     pub fn new(service: T) -> Self {
         Self::from_arc(::std::sync::Arc::new(service))
@@ -357,6 +368,9 @@ impl<T: BlockingOldCache> ::mmap_rpc::server::Service for OldCacheServer<T> {
     }
     fn methods(&self) -> &'static [&'static str] {
         &Self::METHODS
+    }
+    fn descriptors(&self) -> &'static [u8] {
+        Self::FILE_DESCRIPTOR_SET
     }
     fn call(
         &self,

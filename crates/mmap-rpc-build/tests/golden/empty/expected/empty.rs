@@ -46,6 +46,10 @@ impl<T: BlockingNothing> NothingServer<T> {
     pub const NAME: &'static str = "empty.Nothing";
     /// Full names of the methods, in the order of their declaration.
     pub const METHODS: [&'static str; 0] = [];
+    /// The package's files and what they import, as an encoded `google.protobuf.FileDescriptorSet`.
+    pub const FILE_DESCRIPTOR_SET: &'static [u8] = ::std::include_bytes!(
+        "empty.descriptors.bin"
+    );
     /// Serves an implementation.
     pub fn new(service: T) -> Self {
         Self::from_arc(::std::sync::Arc::new(service))
@@ -70,6 +74,9 @@ impl<T: BlockingNothing> ::mmap_rpc::server::Service for NothingServer<T> {
     }
     fn methods(&self) -> &'static [&'static str] {
         &Self::METHODS
+    }
+    fn descriptors(&self) -> &'static [u8] {
+        Self::FILE_DESCRIPTOR_SET
     }
     fn call(
         &self,

@@ -272,6 +272,10 @@ impl<T: BlockingSelf> SelfServer<T> {
         "/r.mod.Self/AsRef",
         "/r.mod.Self/getHTTPStatus",
     ];
+    /// The package's files and what they import, as an encoded `google.protobuf.FileDescriptorSet`.
+    pub const FILE_DESCRIPTOR_SET: &'static [u8] = ::std::include_bytes!(
+        "r.mod.descriptors.bin"
+    );
     /// Serves an implementation.
     pub fn new(service: T) -> Self {
         Self::from_arc(::std::sync::Arc::new(service))
@@ -296,6 +300,9 @@ impl<T: BlockingSelf> ::mmap_rpc::server::Service for SelfServer<T> {
     }
     fn methods(&self) -> &'static [&'static str] {
         &Self::METHODS
+    }
+    fn descriptors(&self) -> &'static [u8] {
+        Self::FILE_DESCRIPTOR_SET
     }
     fn call(
         &self,

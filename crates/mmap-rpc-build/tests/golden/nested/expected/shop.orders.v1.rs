@@ -190,6 +190,10 @@ impl<T: BlockingOrders> OrdersServer<T> {
         "/shop.orders.v1.Orders/Place",
         "/shop.orders.v1.Orders/Clear",
     ];
+    /// The package's files and what they import, as an encoded `google.protobuf.FileDescriptorSet`.
+    pub const FILE_DESCRIPTOR_SET: &'static [u8] = ::std::include_bytes!(
+        "shop.orders.v1.descriptors.bin"
+    );
     /// Serves an implementation.
     pub fn new(service: T) -> Self {
         Self::from_arc(::std::sync::Arc::new(service))
@@ -214,6 +218,9 @@ impl<T: BlockingOrders> ::mmap_rpc::server::Service for OrdersServer<T> {
     }
     fn methods(&self) -> &'static [&'static str] {
         &Self::METHODS
+    }
+    fn descriptors(&self) -> &'static [u8] {
+        Self::FILE_DESCRIPTOR_SET
     }
     fn call(
         &self,

@@ -70,6 +70,10 @@ impl<T: BlockingCache> CacheServer<T> {
     pub const NAME: &'static str = "Cache";
     /// Full names of the methods, in the order of their declaration.
     pub const METHODS: [&'static str; 1] = ["/Cache/Get"];
+    /// The package's files and what they import, as an encoded `google.protobuf.FileDescriptorSet`.
+    pub const FILE_DESCRIPTOR_SET: &'static [u8] = ::std::include_bytes!(
+        "_.descriptors.bin"
+    );
     /// Serves an implementation.
     pub fn new(service: T) -> Self {
         Self::from_arc(::std::sync::Arc::new(service))
@@ -94,6 +98,9 @@ impl<T: BlockingCache> ::mmap_rpc::server::Service for CacheServer<T> {
     }
     fn methods(&self) -> &'static [&'static str] {
         &Self::METHODS
+    }
+    fn descriptors(&self) -> &'static [u8] {
+        Self::FILE_DESCRIPTOR_SET
     }
     fn call(
         &self,

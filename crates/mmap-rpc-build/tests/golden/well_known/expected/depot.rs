@@ -81,6 +81,10 @@ impl<T: BlockingWriter> WriterServer<T> {
     pub const NAME: &'static str = "depot.Writer";
     /// Full names of the methods, in the order of their declaration.
     pub const METHODS: [&'static str; 1] = ["/depot.Writer/Apply"];
+    /// The package's files and what they import, as an encoded `google.protobuf.FileDescriptorSet`.
+    pub const FILE_DESCRIPTOR_SET: &'static [u8] = ::std::include_bytes!(
+        "depot.descriptors.bin"
+    );
     /// Serves an implementation.
     pub fn new(service: T) -> Self {
         Self::from_arc(::std::sync::Arc::new(service))
@@ -105,6 +109,9 @@ impl<T: BlockingWriter> ::mmap_rpc::server::Service for WriterServer<T> {
     }
     fn methods(&self) -> &'static [&'static str] {
         &Self::METHODS
+    }
+    fn descriptors(&self) -> &'static [u8] {
+        Self::FILE_DESCRIPTOR_SET
     }
     fn call(
         &self,
@@ -274,6 +281,10 @@ impl<T: BlockingReader> ReaderServer<T> {
     pub const NAME: &'static str = "depot.Reader";
     /// Full names of the methods, in the order of their declaration.
     pub const METHODS: [&'static str; 2] = ["/depot.Reader/Get", "/depot.Reader/Age"];
+    /// The package's files and what they import, as an encoded `google.protobuf.FileDescriptorSet`.
+    pub const FILE_DESCRIPTOR_SET: &'static [u8] = ::std::include_bytes!(
+        "depot.descriptors.bin"
+    );
     /// Serves an implementation.
     pub fn new(service: T) -> Self {
         Self::from_arc(::std::sync::Arc::new(service))
@@ -298,6 +309,9 @@ impl<T: BlockingReader> ::mmap_rpc::server::Service for ReaderServer<T> {
     }
     fn methods(&self) -> &'static [&'static str] {
         &Self::METHODS
+    }
+    fn descriptors(&self) -> &'static [u8] {
+        Self::FILE_DESCRIPTOR_SET
     }
     fn call(
         &self,
