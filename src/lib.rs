@@ -122,6 +122,7 @@ pub use connection::{Backing, Lane};
 pub use error::Violation;
 pub use os::Credentials;
 pub use raw::{Loan, Payload, RawBody};
+pub use rpc::descriptors;
 pub use rpc::{Code, Request, Response, Status};
 pub use server::{Server, ServerBuilder};
 
