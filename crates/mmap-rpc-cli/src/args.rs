@@ -21,9 +21,50 @@ pub struct Args {
 pub enum Command {
     /// Measures calls between two processes, beside what the machine itself can do
     Bench(Bench),
+    /// Lists the services of a running server, and their methods
+    List(List),
+    /// Describes services and messages of a running server, comments included
+    Describe(Describe),
     /// The server of one row, which a bench starts.
     #[command(hide = true)]
     Serve(Serve),
+}
+
+/// The server that a command is about.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Target {
+    /// The Unix socket that the server listens on
+    #[arg(value_name = "SOCKET")]
+    pub socket: PathBuf,
+    /// How long to wait for the server, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    #[arg(allow_negative_numbers = true)]
+    pub timeout: Duration,
+}
+
+/// Which server's services to list.
+#[derive(Debug, Clone, clap::Args)]
+pub struct List {
+    /// The server.
+    #[command(flatten)]
+    pub target: Target,
+    /// Print services as JSON lines
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to describe.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Describe {
+    /// The server.
+    #[command(flatten)]
+    pub target: Target,
+    /// A service, message, enum or method, by its full name or the end of it; all services unless given
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// Print what is described as JSON lines
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What to measure, and how to show it.
@@ -155,7 +196,7 @@ mod tests {
         let arguments = ["mmap-rpc", "bench"].iter().chain(arguments);
         match Args::try_parse_from(arguments).map_err(|error| error.to_string())?.command {
             Command::Bench(options) => Ok(options),
-            Command::Serve(_) => unreachable!("bench was asked for"),
+            _ => unreachable!("bench was asked for"),
         }
     }
 

@@ -1,19 +1,24 @@
-//! The command `mmap-rpc`: it measures calls between two processes beside what the machine itself can do.
+//! The command `mmap-rpc`: it asks a running server what it offers, and measures calls between two processes
+//! beside what the machine itself can do.
 //!
 //! ```sh
+//! mmap-rpc list /run/cache.sock
+//! mmap-rpc describe /run/cache.sock cache.GetRequest
 //! cargo run --release --bin mmap-rpc -- bench
 //! ```
 //!
-//! Every row does the same [`work`] over another [`Transport`](transports::Transport): this library in all
-//! the ways it can be used, a ring in shared memory without any library, a plain Unix socket. Cells that are
-//! compared take turns within seconds of each other ([`measure`]), with client and server on a processor
-//! each, because two processors of a virtual machine may be near or far from each other, and change.
+//! [`inspect`] does the former. In a bench, every row does the same [`work`] over another
+//! [`Transport`](transports::Transport): this library in all the ways it can be used, a ring in shared memory
+//! without any library, a plain Unix socket. Cells that are compared take turns within seconds of each other
+//! ([`measure`]), with client and server on a processor each, because two processors of a virtual machine may
+//! be near or far from each other, and change.
 //!
 //! A program with rows of its own gives them to [`run`], together with those of [`transports::ALL`] and with
 //! what they amount to, and makes [`allocations::Counting`] its allocator:
 //!
 //! ```text
 //!  run            parses nothing, prints everything
+//!  inspect        what servers say of themselves
 //!  modes          which cells there are            table · plot · ratios   what is printed
 //!  measure        turns, samples                   row                     what a cell is
 //!  process        the server as the bench sees it  serving                 … and from inside
@@ -23,6 +28,7 @@
 
 pub mod allocations;
 pub mod args;
+pub mod inspect;
 pub mod machine;
 pub mod measure;
 pub mod modes;
@@ -49,10 +55,13 @@ use crate::transports::Catalog;
 /// Does what the command line asks for, with these rows; `ratios` says what they amount to.
 ///
 /// # Errors
-/// Those of [`modes::Bench`] and [`serving::serve`], and if the result cannot be printed.
+/// Those of [`modes::Bench`], [`serving::serve`], [`inspect::list`] and [`inspect::describe`], and if the
+/// result cannot be printed.
 pub fn run(args: Args, catalog: Catalog, ratios: fn(&[Row]) -> Vec<Ratio>) -> anyhow::Result<()> {
     match args.command {
         Command::Bench(options) => bench(catalog, options, ratios),
+        Command::List(options) => print(&inspect::list(&options)?),
+        Command::Describe(options) => print(&inspect::describe(&options)?),
         Command::Serve(options) => serving::serve(catalog, &options),
     }
 }
@@ -72,5 +81,9 @@ fn bench(catalog: Catalog, options: args::Bench, ratios: fn(&[Row]) -> Vec<Ratio
         let ratios = ratios(&outcome.rows);
         format!("{}\n\n{}\n{}", machine::describe(), table::render(&outcome), ratios::render(&ratios))
     };
+    print(&text)
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
     io::stdout().write_all(text.as_bytes()).context("cannot print the result")
 }
