@@ -8,7 +8,8 @@ use std::{env, fs};
 use protox::prost_reflect::prost::Message;
 
 /// Services of the library's own, and the files that their descriptors become.
-const SERVICES: [(&str, &str); 1] = [("mmap_rpc/descriptors.proto", "descriptors.bin")];
+const SERVICES: [(&str, &str); 2] =
+    [("mmap_rpc/descriptors.proto", "descriptors.bin"), ("grpc/health/v1/health.proto", "health.bin")];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");

@@ -26,7 +26,7 @@
 //! Whoever can connect runs as the server's user and may call all of its methods, so what they are called is
 //! no secret. To have the method costs nothing until it is called.
 
-#[allow(clippy::all, clippy::pedantic)]
+#[allow(unreachable_pub, clippy::all, clippy::pedantic)]
 mod proto {
     include!(concat!(env!("OUT_DIR"), "/mmap_rpc.descriptors.v1.rs"));
 }
