@@ -25,6 +25,11 @@ pub enum Command {
     List(List),
     /// Describes services and messages of a running server, comments included
     Describe(Describe),
+    /// Asks a running server for its health, and tells by the exit code
+    ///
+    /// 0: serving. 1: not serving. 2: this command line is wrong. 3: no server, or no answer. 4: the server
+    /// has no health service, or has set no status for this name.
+    Health(Health),
     /// The server of one row, which a bench starts.
     #[command(hide = true)]
     Serve(Serve),
@@ -65,6 +70,17 @@ pub struct Describe {
     /// Print what is described as JSON lines
     #[arg(long)]
     pub json: bool,
+}
+
+/// Whose health to ask for.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Health {
+    /// The server.
+    #[command(flatten)]
+    pub target: Target,
+    /// Full name of the service; the server as a whole unless given
+    #[arg(value_name = "SERVICE")]
+    pub service: Option<String>,
 }
 
 /// What to measure, and how to show it.

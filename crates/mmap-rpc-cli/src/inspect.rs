@@ -4,6 +4,7 @@
 //! What it sends is another process's text: it is shown without the characters that terminals obey.
 
 pub mod catalog;
+pub mod health;
 #[cfg(test)]
 mod tests;
 pub mod text;

@@ -1,9 +1,10 @@
-//! The command `mmap-rpc`: it asks a running server what it offers, and measures calls between two processes
-//! beside what the machine itself can do.
+//! The command `mmap-rpc`: it asks a running server what it offers and how it is, and measures calls between
+//! two processes beside what the machine itself can do.
 //!
 //! ```sh
 //! mmap-rpc list /run/cache.sock
 //! mmap-rpc describe /run/cache.sock cache.GetRequest
+//! mmap-rpc health /run/cache.sock
 //! cargo run --release --bin mmap-rpc -- bench
 //! ```
 //!
@@ -44,10 +45,12 @@ pub mod work;
 
 use std::fs;
 use std::io::{self, Write};
+use std::process::ExitCode;
 
 use anyhow::Context;
 
 use crate::args::{Args, Command};
+use crate::inspect::health::Verdict;
 use crate::ratios::Ratio;
 use crate::row::Row;
 use crate::transports::Catalog;
@@ -57,13 +60,25 @@ use crate::transports::Catalog;
 /// # Errors
 /// Those of [`modes::Bench`], [`serving::serve`], [`inspect::list`] and [`inspect::describe`], and if the
 /// result cannot be printed.
-pub fn run(args: Args, catalog: Catalog, ratios: fn(&[Row]) -> Vec<Ratio>) -> anyhow::Result<()> {
+pub fn run(args: Args, catalog: Catalog, ratios: fn(&[Row]) -> Vec<Ratio>) -> anyhow::Result<ExitCode> {
     match args.command {
+        Command::Health(options) => return Ok(health(&options)),
         Command::Bench(options) => bench(catalog, options, ratios),
         Command::List(options) => print(&inspect::list(&options)?),
         Command::Describe(options) => print(&inspect::describe(&options)?),
         Command::Serve(options) => serving::serve(catalog, &options),
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn health(options: &args::Health) -> ExitCode {
+    let (verdict, text) = inspect::health::probe(options);
+    // The code is the answer, whether anybody reads the text or not.
+    let _ = match verdict {
+        Verdict::Serving | Verdict::NotServing => writeln!(io::stdout(), "{text}"),
+        Verdict::NoAnswer | Verdict::Unknown => writeln!(io::stderr(), "{text}"),
+    };
+    (verdict as u8).into()
 }
 
 fn bench(catalog: Catalog, options: args::Bench, ratios: fn(&[Row]) -> Vec<Ratio>) -> anyhow::Result<()> {

@@ -99,7 +99,7 @@ fn comment(text: &str, indent: &str) -> String {
 }
 
 /// The text without characters that a terminal would obey rather than show.
-fn harmless(text: &str) -> String {
+pub(super) fn harmless(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
