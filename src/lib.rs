@@ -85,6 +85,11 @@
 //! [`testing::pair`] joins a server and a client in one process, in one line, over memory that is as real as
 //! between two. [`ServerBuilder::unary`] makes a mock of the methods that a test needs.
 //!
+//! # Tools
+//!
+//! A server with generated services tells what they are ([`descriptors`]), and the command `mmap-rpc` shows
+//! it: `mmap-rpc list SOCKET`, `mmap-rpc describe SOCKET [NAME]`. With [`health`] it also tells how it is.
+//!
 //! # What to expect
 //!
 //! - A call fails with a [`Status`] that has one of gRPC's codes. A dead server is [`Code::Unavailable`], at
@@ -99,7 +104,7 @@
 //! Imports go down only:
 //!
 //! ```text
-//!  testing                 a client and a server joined in one process
+//!  testing · health        a client and a server joined in one process; the standard health service
 //!  client · server         typed calls, drivers, reactors
 //!  raw                     loans and payloads of plain bytes
 //!  connection              handshake, session: the only layer that sees both planes
@@ -117,6 +122,7 @@
 mod client;
 mod connection;
 mod error;
+pub mod health;
 #[doc(hidden)]
 pub mod internals;
 mod layout;
@@ -139,6 +145,7 @@ pub use connection::{Backing, Lane};
 pub use error::Violation;
 pub use os::Credentials;
 pub use raw::{Loan, Payload, RawBody};
+pub use rpc::descriptors;
 pub use rpc::{Code, Request, Response, Status};
 pub use server::{Server, ServerBuilder};
 

@@ -61,7 +61,7 @@ const LAYERS: &[&[&str]] = &[
     &["connection"],
     &["raw"],
     &["client", "server"],
-    &["internals", "testing"],
+    &["health", "internals", "testing"],
 ];
 
 /// Imports that go down and are forbidden all the same: control messages know nothing of a region's bytes,

@@ -1,5 +1,6 @@
 //! The vocabulary of calls: words that need no live connection.
 
+pub mod descriptors;
 mod file;
 mod pool;
 mod private;

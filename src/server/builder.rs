@@ -79,6 +79,7 @@ fn remedy(error: &io::Error) -> &'static str {
 pub struct ServerBuilder {
     config: Config,
     router: Router,
+    descriptors: bool,
     handlers: Handlers,
     reactors: usize,
     grace: Duration,
@@ -103,6 +104,7 @@ impl ServerBuilder {
         Self {
             config: Config::default(),
             router: Router::default(),
+            descriptors: true,
             handlers: Handlers::default(),
             reactors: 1,
             grace: Duration::from_secs(5),
@@ -144,6 +146,14 @@ impl ServerBuilder {
         H: Fn(Request<Payload>, &Replier<'_>) -> Result<RawBody<'static>, Status> + Send + Sync + 'static,
     {
         self.router.add_raw(name.into(), Box::new(handler));
+        self
+    }
+
+    /// Whether clients may ask what the services are, as `mmap-rpc describe` does; they may unless set.
+    ///
+    /// See [`descriptors`](crate::descriptors). It is a method more, after all others.
+    pub fn descriptors(mut self, yes: bool) -> Self {
+        self.descriptors = yes;
         self
     }
 
@@ -284,6 +294,9 @@ impl ServerBuilder {
 
     fn prepare(mut self, path: Option<&Path>) -> Result<Server, BindError> {
         self.executor.take_current();
+        if self.descriptors {
+            self.router.add_descriptors().map_err(BindError::Methods)?;
+        }
         self.router.check().map_err(BindError::Methods)?;
         check_methods(self.router.names()).map_err(BindError::Methods)?;
         let prepare = |directory: &PathBuf| ClassicFiles::prepare(directory, self.classic_file_size);
@@ -305,6 +318,7 @@ impl fmt::Debug for ServerBuilder {
         f.debug_struct("ServerBuilder")
             .field("config", &self.config)
             .field("methods", &self.router.names())
+            .field("descriptors", &self.descriptors)
             .field("handlers", &self.handlers)
             .field("reactors", &self.reactors)
             .field("grace", &self.grace)

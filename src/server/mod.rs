@@ -17,6 +17,7 @@ mod caller;
 mod calls;
 mod classic;
 mod connection;
+mod descriptors;
 mod detached;
 mod exchange;
 mod executor;

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use crate::raw::{Payload, RawBody};
 use crate::rpc::{Request, Status};
+use crate::server::descriptors::Descriptors;
 use crate::server::exchange::{Exchange, Handled, Replier};
 
 /// A service as a server sees it. Generated code implements it; to serve plain bytes use
@@ -14,6 +15,14 @@ pub trait Service: Send + Sync + 'static {
 
     /// Full names of its methods, `/package.Service/Method`.
     fn methods(&self) -> &'static [&'static str];
+
+    /// What describes the service: an encoded `google.protobuf.FileDescriptorSet`, imports included. Empty
+    /// unless there is one.
+    ///
+    /// Whoever is connected can ask for it: see [`descriptors`](crate::descriptors).
+    fn descriptors(&self) -> &'static [u8] {
+        &[]
+    }
 
     /// Answers a call of the method with that index in [`methods`](Self::methods).
     fn call(&self, method: usize, exchange: Exchange<'_>) -> Handled;
@@ -50,6 +59,17 @@ impl Router {
             self.add((*name).to_owned(), Route::Service { service: index, method });
         }
         self.services.push(Box::new(service));
+    }
+
+    /// Adds the service that tells what has been added so far, if there is anything to tell.
+    pub(super) fn add_descriptors(&mut self) -> Result<(), String> {
+        let services = self.services.iter().map(|service| (service.name(), service.descriptors()));
+        match Descriptors::of(&self.names, services)? {
+            // A server without methods is refused, which this must not hide.
+            Some(descriptors) if !self.names.is_empty() => self.add_service(descriptors),
+            _ => {}
+        }
+        Ok(())
     }
 
     pub(super) fn add_unary(&mut self, name: String, handler: UnaryHandler) {

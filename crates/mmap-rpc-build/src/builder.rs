@@ -1,5 +1,6 @@
 //! The settings of a build, and its course: compile, check, document, generate, write.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,8 +9,9 @@ use prost_build::{Config, Module};
 use protox::Compiler;
 
 use crate::error::Error;
+use crate::output::{self, Descriptors};
 use crate::service::{Generator, Problems, Stubs};
-use crate::{check, docs, output};
+use crate::{check, descriptors, docs};
 
 /// Where the runtime keeps `prost` for generated code.
 const PROST_PATH: &str = "::mmap_rpc::__private::prost";
@@ -23,6 +25,7 @@ pub fn configure() -> Builder {
         client: true,
         server: true,
         bytes: true,
+        embed: true,
         out_dir: None,
         include_file: PathBuf::from("mmap_rpc_includes.rs"),
         descriptor_set: PathBuf::from("file_descriptor_set.bin"),
@@ -39,6 +42,7 @@ pub struct Builder {
     client: bool,
     server: bool,
     bytes: bool,
+    embed: bool,
     out_dir: Option<PathBuf>,
     include_file: PathBuf,
     descriptor_set: PathBuf,
@@ -66,6 +70,13 @@ impl Builder {
         self
     }
 
+    /// Whether servers carry the descriptors of their package, for tools that list and describe what a server
+    /// offers; they do by default.
+    pub fn embed_descriptors(mut self, yes: bool) -> Self {
+        self.embed = yes;
+        self
+    }
+
     /// The folder that the code is written to, which must exist. The default is `OUT_DIR`.
     pub fn out_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.out_dir = Some(path.into());
@@ -79,8 +90,8 @@ impl Builder {
         self
     }
 
-    /// The name of the file that holds the descriptors, inside the output folder. A build script that
-    /// compiles twice wants two names.
+    /// The name of the file that holds the descriptors of all packages, inside the output folder. A build
+    /// script that compiles twice wants two names.
     pub fn descriptor_set(mut self, name: impl Into<PathBuf>) -> Self {
         self.descriptor_set = name.into();
         self
@@ -150,7 +161,11 @@ impl Builder {
             include_file: &self.include_file,
             descriptor_set: &self.descriptor_set,
         };
-        target.write(modules, &compiler.encode_file_descriptor_set())
+        let embedded = match self.server && self.embed {
+            true => descriptors::of_packages(&compiler.descriptor_pool())?,
+            false => BTreeMap::new(),
+        };
+        target.write(modules, &Descriptors { all: compiler.encode_file_descriptor_set(), embedded })
     }
 
     /// The message generator with our settings, then the user's, then what must not be changed.
@@ -165,7 +180,7 @@ impl Builder {
             change(&mut config);
         }
         config.service_generator(Box::new(Generator::new(
-            Stubs { client: self.client, server: self.server },
+            Stubs { client: self.client, server: self.server, descriptors: self.embed },
             problems.clone(),
         )));
         config
@@ -178,6 +193,7 @@ impl fmt::Debug for Builder {
             .field("client", &self.client)
             .field("server", &self.server)
             .field("bytes", &self.bytes)
+            .field("embed", &self.embed)
             .field("out_dir", &self.out_dir)
             .field("include_file", &self.include_file)
             .field("descriptor_set", &self.descriptor_set)

@@ -7,6 +7,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use protox::prost_reflect::prost::DecodeError;
+
 /// Why no code was generated: where the fault lies, what it is, and a remedy.
 pub struct Error {
     /// `file:line:column: what`, as far as the place is known.
@@ -49,6 +51,15 @@ impl Error {
         Self {
             message: format!("cannot write {}: {error}", path.display()),
             remedy: "check that the folder exists and can be written by this user".to_owned(),
+            source: Some(Box::new(error)),
+        }
+    }
+
+    /// Descriptors that their own compiler has encoded, and that cannot be taken apart.
+    pub(crate) fn descriptors(error: DecodeError) -> Self {
+        Self {
+            message: format!("cannot embed the descriptors: {error}"),
+            remedy: "leave them out with `embed_descriptors(false)`".to_owned(),
             source: Some(Box::new(error)),
         }
     }

@@ -57,7 +57,8 @@
 //! |---|---|
 //! | `<package>.rs` | messages and stubs of one package; `_.rs` holds what has no package |
 //! | `mmap_rpc_includes.rs` | a module for each package, nested as the packages are |
-//! | `file_descriptor_set.bin` | the descriptors, imports included, for tools that list and describe services |
+//! | `<package>.descriptors.bin` | the descriptors of a package with services, which its servers embed |
+//! | `file_descriptor_set.bin` | the descriptors of all packages, imports included, for tools of your own |
 //!
 //! Messages refer to messages of other packages by relative paths (`super::super::common::Key`), so packages
 //! that import each other need modules nested as the packages are. Including the module tree is the easy way:
@@ -77,6 +78,10 @@
 //! `mmap_rpc` crate, has no conditional compilation and no unsafe blocks, and `bytes` fields are
 //! `bytes::Bytes`, which share the buffer that they arrived in.
 //!
+//! A server carries the descriptors of its package, comments included, and whoever is connected can ask for
+//! them: `mmap-rpc describe` shows a running server's methods and messages. They are as long as the `.proto`
+//! files, about; [`Builder::embed_descriptors`] leaves them out.
+//!
 //! Methods are named in snake case, and keywords become raw identifiers: `rpc Move` is `r#move`. A method
 //! whose name the client needs for itself (`new`, `connect`, `channel`, `clone`) gets a trailing underscore,
 //! in the client and in the trait alike: `rpc Connect` is `connect_`.
@@ -92,6 +97,7 @@
 
 mod builder;
 mod check;
+mod descriptors;
 mod docs;
 mod error;
 mod names;

@@ -26,19 +26,39 @@ pub(crate) struct Target<'a> {
     pub(crate) descriptor_set: &'a Path,
 }
 
+/// The file of a module's code. It bears the package's own name, though the module of a package `mod` is
+/// `r#mod`.
+pub(crate) fn file_name(module: &Module) -> String {
+    module.to_file_name_or(NO_PACKAGE).replace("r#", "")
+}
+
+/// What is written beside the code.
+pub(crate) struct Descriptors {
+    /// Of everything that was compiled.
+    pub(crate) all: Vec<u8>,
+    /// Those that the code embeds, by the names of their files.
+    pub(crate) embedded: BTreeMap<String, Vec<u8>>,
+}
+
 impl Target<'_> {
     /// Finishes and writes all files; one that would not change is left alone, so that nothing is rebuilt.
-    pub(crate) fn write(&self, modules: HashMap<Module, String>, descriptors: &[u8]) -> Result<(), Error> {
+    pub(crate) fn write(
+        &self,
+        modules: HashMap<Module, String>,
+        descriptors: &Descriptors,
+    ) -> Result<(), Error> {
         let mut tree = Tree::default();
         for (module, code) in modules {
             check_types(&module, &code)?;
-            // The package's own name, though the module of a package `mod` is `r#mod`.
-            let name = module.to_file_name_or(NO_PACKAGE).replace("r#", "");
+            let name = file_name(&module);
             self.write_file(Path::new(&name), finish(&code).as_bytes())?;
             tree.insert(&module, name);
         }
         self.write_file(self.include_file, tree.render().as_bytes())?;
-        self.write_file(self.descriptor_set, descriptors)
+        for (name, set) in &descriptors.embedded {
+            self.write_file(Path::new(name), set)?;
+        }
+        self.write_file(self.descriptor_set, &descriptors.all)
     }
 
     fn write_file(&self, name: &Path, content: &[u8]) -> Result<(), Error> {

@@ -14,6 +14,7 @@ use std::rc::Rc;
 
 use prost_build::{Comments, ServiceGenerator};
 
+use crate::descriptors;
 use crate::error::Error;
 use crate::names::{self, Types};
 
@@ -22,6 +23,8 @@ use crate::names::{self, Types};
 pub(crate) struct Stubs {
     pub(crate) client: bool,
     pub(crate) server: bool,
+    /// Whether the server carries descriptors.
+    pub(crate) descriptors: bool,
 }
 
 /// What the generator found wrong. prost-build gives a generator no way to fail, so it leaves its findings
@@ -68,7 +71,8 @@ impl Generator {
 
 impl ServiceGenerator for Generator {
     fn generate(&mut self, service: prost_build::Service, buf: &mut String) {
-        let service = Service::new(service);
+        let descriptors = self.stubs.descriptors.then(|| descriptors::file_name(&service.package));
+        let service = Service::new(service, descriptors);
         self.check_methods(&service);
         if self.stubs.client {
             client::write(&service, buf);
@@ -87,6 +91,8 @@ struct Service {
     comments: Comments,
     deprecated: bool,
     methods: Vec<Method>,
+    /// The file of the package's descriptors, if the server is to carry them.
+    descriptors: Option<String>,
 }
 
 /// A unary method with its Rust names settled.
@@ -103,7 +109,7 @@ struct Method {
 }
 
 impl Service {
-    fn new(service: prost_build::Service) -> Self {
+    fn new(service: prost_build::Service, descriptors: Option<String>) -> Self {
         let full_name = names::service(&service.package, &service.proto_name);
         let methods = service
             .methods
@@ -123,6 +129,7 @@ impl Service {
             comments: service.comments,
             deprecated: service.options.deprecated(),
             methods,
+            descriptors,
         }
     }
 

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::Command;
 
 use mmap_rpc_build::{Builder, Error, configure};
+use protox::prost_reflect::prost::Message;
+use protox::prost_reflect::prost_types::FileDescriptorSet;
 use tempfile::TempDir;
 
 const PLAIN: &str = r#"syntax = "proto3";
@@ -29,6 +31,12 @@ fn compile(folder: &TempDir, builder: Builder, name: &str) -> Result<(), Error> 
 
 fn read(folder: &TempDir, name: &str) -> String {
     fs::read_to_string(folder.path().join(name)).expect("a generated file")
+}
+
+/// The descriptors that the servers of a package carry.
+fn embedded(folder: &TempDir, name: &str) -> FileDescriptorSet {
+    let bytes = fs::read(folder.path().join(name)).expect("a set");
+    FileDescriptorSet::decode(&bytes[..]).expect("an encoded set")
 }
 
 /// Compiles one file that must be refused, and returns the message without the folder's name.
@@ -94,6 +102,73 @@ fn files_bear_the_names_asked_for() {
     let descriptors = fs::read(folder.path().join("plain.bin")).expect("descriptors");
     assert!(descriptors.windows(11).any(|bytes| bytes == b"plain.proto"));
     assert!(!folder.path().join("mmap_rpc_includes.rs").exists());
+}
+
+#[test]
+fn each_package_with_a_service_embeds_its_own_files_and_what_they_import() {
+    let folder = folder(&[
+        (
+            "a.proto",
+            "syntax = \"proto3\"; package a; import \"part.proto\"; import \"q.proto\";\
+             service A { rpc Get(p.P) returns (Q); }",
+        ),
+        ("q.proto", "syntax = \"proto3\"; package a; message Q {}"),
+        ("b.proto", "syntax = \"proto3\"; package b; service B {}"),
+        ("part.proto", "syntax = \"proto3\"; package p; message P {}"),
+    ]);
+    let all = ["a.proto", "q.proto", "b.proto", "part.proto"].map(|name| folder.path().join(name));
+    configure().out_dir(folder.path()).compile(&all, &[folder.path()]).expect("four files");
+    let files = |name: &str| {
+        let mut names: Vec<String> =
+            embedded(&folder, name).file.into_iter().map(|file| file.name().to_owned()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(files("a.descriptors.bin"), ["a.proto", "part.proto", "q.proto"]);
+    assert_eq!(files("b.descriptors.bin"), ["b.proto"]);
+    assert!(!folder.path().join("p.descriptors.bin").exists(), "a package without services");
+}
+
+#[test]
+fn comments_and_options_of_others_are_embedded_and_nothing_else_of_the_source() {
+    let text = r#"syntax = "proto2";
+package plain;
+import "google/protobuf/descriptor.proto";
+extend google.protobuf.MethodOptions { optional uint32 cost = 50000; }
+
+// Detached.
+
+// Keeps.
+service Plain {
+  rpc Get(Key) returns (Key) { option (cost) = 77; } // Gets.
+}
+message Key { optional bytes key = 1; }
+"#;
+    let folder = folder(&[("plain.proto", text)]);
+    compile(&folder, configure(), "plain.proto").expect("a package");
+    let set = embedded(&folder, "plain.descriptors.bin");
+    let file = set.file.iter().find(|file| file.name() == "plain.proto").expect("the file");
+    let info = file.source_code_info.clone().expect("comments");
+    let comments = info.location.iter().map(|at| {
+        assert!(at.leading_detached_comments.is_empty());
+        (&at.path[..], at.leading_comments(), at.trailing_comments())
+    });
+    let expected = [(&[6, 0][..], " Keeps.\n", ""), (&[6, 0, 2, 0][..], "", " Gets.\n")];
+    assert!(comments.eq(expected), "{info:#?}");
+    // 50000 << 3 as a varint, then 77: what `FileDescriptorSet` itself would have dropped.
+    let bytes = fs::read(folder.path().join("plain.descriptors.bin")).expect("a set");
+    assert!(bytes.windows(4).any(|bytes| bytes == [0x80, 0xb5, 0x18, 77]));
+}
+
+#[test]
+fn descriptors_can_be_left_out() {
+    let folder = folder(&[("plain.proto", PLAIN)]);
+    for builder in [configure().embed_descriptors(false), configure().build_server(false)] {
+        compile(&folder, builder, "plain.proto").expect("code without descriptors");
+        assert!(!read(&folder, "plain.rs").contains("descriptors"));
+        assert!(!folder.path().join("plain.descriptors.bin").exists());
+        assert!(folder.path().join("file_descriptor_set.bin").exists());
+    }
 }
 
 #[test]

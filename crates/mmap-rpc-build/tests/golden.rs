@@ -1,7 +1,8 @@
 //! What is generated, compared with what was generated before.
 //!
-//! Each folder of `tests/golden` is a case: the `.proto` files in it are compiled, and every text file that
-//! comes out must equal the one of that name in the folder's `expected`. After a wanted change,
+//! Each folder of `tests/golden` is a case: the `.proto` files in it are compiled, and every file of code or
+//! of a package's descriptors that comes out must equal the one of that name in the folder's `expected`.
+//! After a wanted change,
 //! `BLESS=1 cargo test -p mmap-rpc-build --test golden` rewrites them; read the difference before it is
 //! committed.
 
@@ -9,6 +10,9 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use protox::prost_reflect::prost::Message;
+use protox::prost_reflect::prost_types::FileDescriptorSet;
 
 /// The folders of `tests/golden`, sorted.
 const CASES: [&str; 7] = ["bare", "cache", "empty", "keywords", "nested", "no_package", "well_known"];
@@ -27,23 +31,32 @@ fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     files
 }
 
+fn name(path: &Path) -> String {
+    path.file_name().expect("a file").to_string_lossy().into_owned()
+}
+
 fn contents(folder: &Path) -> BTreeMap<String, String> {
-    let name = |path: &Path| path.file_name().expect("a file").to_string_lossy().into_owned();
     files(folder, "rs")
         .into_iter()
         .map(|path| (name(&path), fs::read_to_string(&path).expect("a text file")))
         .collect()
 }
 
-/// Compiles a case into a folder of its own and returns the text files.
-fn generate(case: &str) -> BTreeMap<String, String> {
+/// The sets that the code embeds, by the names of their files.
+fn descriptors(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let embedded = files(folder, "bin").into_iter().filter(|path| name(path).ends_with(".descriptors.bin"));
+    embedded.map(|path| (name(&path), fs::read(&path).expect("a readable file"))).collect()
+}
+
+/// Compiles a case into a folder of its own and returns code and descriptors.
+fn generate(case: &str) -> (BTreeMap<String, String>, BTreeMap<String, Vec<u8>>) {
     let out = tempfile::tempdir().expect("a folder");
     mmap_rpc_build::configure()
         .out_dir(out.path())
         .compile(&files(&golden().join(case), "proto"), &[golden()])
         .expect("a case that compiles");
     assert!(out.path().join("file_descriptor_set.bin").exists());
-    contents(out.path())
+    (contents(out.path()), descriptors(out.path()))
 }
 
 /// The first place where two texts part, with the lines around it.
@@ -58,13 +71,16 @@ fn difference(expected: &str, actual: &str) -> String {
 }
 
 fn check(case: &str) {
-    let actual = generate(case);
+    let (actual, embedded) = generate(case);
     let folder = golden().join(case).join("expected");
     if env::var_os("BLESS").is_some() {
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir(&folder).expect("a writable folder");
         for (name, text) in &actual {
             fs::write(folder.join(name), text).expect("a writable file");
+        }
+        for (name, set) in &embedded {
+            fs::write(folder.join(name), set).expect("a writable file");
         }
     }
     let expected = contents(&folder);
@@ -77,6 +93,12 @@ fn check(case: &str) {
     for (name, text) in &actual {
         let wanted = &expected[name];
         assert!(text == wanted, "{case}/{name} differs at {}\n{command}", difference(wanted, text));
+    }
+    let wanted = descriptors(&folder);
+    assert!(wanted.keys().eq(embedded.keys()), "{case}: {:?}; {command}", embedded.keys());
+    for (name, set) in &embedded {
+        let read = |set: &[u8]| FileDescriptorSet::decode(set).map_err(|error| error.to_string());
+        assert!(*set == wanted[name], "{case}/{name}: {:#?}\n{command}", read(set));
     }
 }
 
@@ -134,7 +156,7 @@ fn every_folder_is_a_case_here_and_in_the_lints_test() {
 #[test]
 fn no_conditions_no_unsafe_and_no_crate_but_the_runtime() {
     for case in CASES {
-        for (name, text) in generate(case) {
+        for (name, text) in generate(case).0 {
             for forbidden in ["cfg", "unsafe", "::prost::Message", "\"::prost", "extern crate"] {
                 let found = text.replace("::__private::prost", "").contains(forbidden);
                 assert!(!found, "{case}/{name} contains `{forbidden}`");

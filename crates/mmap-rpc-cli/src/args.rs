@@ -21,9 +21,66 @@ pub struct Args {
 pub enum Command {
     /// Measures calls between two processes, beside what the machine itself can do
     Bench(Bench),
+    /// Lists the services of a running server, and their methods
+    List(List),
+    /// Describes services and messages of a running server, comments included
+    Describe(Describe),
+    /// Asks a running server for its health, and tells by the exit code
+    ///
+    /// 0: serving. 1: not serving. 2: this command line is wrong. 3: no server, or no answer. 4: the server
+    /// has no health service, or has set no status for this name.
+    Health(Health),
     /// The server of one row, which a bench starts.
     #[command(hide = true)]
     Serve(Serve),
+}
+
+/// The server that a command is about.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Target {
+    /// The Unix socket that the server listens on
+    #[arg(value_name = "SOCKET")]
+    pub socket: PathBuf,
+    /// How long to wait for the server, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    #[arg(allow_negative_numbers = true)]
+    pub timeout: Duration,
+}
+
+/// Which server's services to list.
+#[derive(Debug, Clone, clap::Args)]
+pub struct List {
+    /// The server.
+    #[command(flatten)]
+    pub target: Target,
+    /// Print services as JSON lines
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to describe.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Describe {
+    /// The server.
+    #[command(flatten)]
+    pub target: Target,
+    /// A service, message, enum or method, by its full name or the end of it; all services unless given
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// Print what is described as JSON lines
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Whose health to ask for.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Health {
+    /// The server.
+    #[command(flatten)]
+    pub target: Target,
+    /// Full name of the service; the server as a whole unless given
+    #[arg(value_name = "SERVICE")]
+    pub service: Option<String>,
 }
 
 /// What to measure, and how to show it.
@@ -155,7 +212,7 @@ mod tests {
         let arguments = ["mmap-rpc", "bench"].iter().chain(arguments);
         match Args::try_parse_from(arguments).map_err(|error| error.to_string())?.command {
             Command::Bench(options) => Ok(options),
-            Command::Serve(_) => unreachable!("bench was asked for"),
+            _ => unreachable!("bench was asked for"),
         }
     }
 

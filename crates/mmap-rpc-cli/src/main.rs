@@ -1,5 +1,7 @@
 //! The command `mmap-rpc`, with the rows of this crate.
 
+use std::process::ExitCode;
+
 use clap::Parser;
 use mmap_rpc_cli::allocations::Counting;
 use mmap_rpc_cli::args::Args;
@@ -9,6 +11,6 @@ use mmap_rpc_cli::transports::ALL;
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     mmap_rpc_cli::run(Args::parse(), ALL, ratios)
 }

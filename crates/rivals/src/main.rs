@@ -8,6 +8,8 @@
 mod ratios;
 mod rows;
 
+use std::process::ExitCode;
+
 use clap::Parser;
 use mmap_rpc_cli::allocations::Counting;
 use mmap_rpc_cli::args::Args;
@@ -16,7 +18,7 @@ use mmap_rpc_cli::transports::{ALL, Transport};
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     let rows: Vec<&'static dyn Transport> = ALL.iter().chain(rows::RIVALS).copied().collect();
     mmap_rpc_cli::run(Args::parse(), rows.leak(), ratios::ratios)
 }

@@ -73,6 +73,7 @@ fn write_struct(service: &Service, buf: &mut String) {
     line(buf, 1, "/// Full name of the service.");
     line(buf, 1, &format!("pub const NAME: &'static str = {full_name:?};"));
     service.write_methods(buf);
+    write_descriptors(service, buf);
     line(buf, 0, "}");
 
     for (kind, bound, new, from_arc, what) in [
@@ -103,6 +104,18 @@ fn write_struct(service: &Service, buf: &mut String) {
     line(buf, 0, "}");
 }
 
+/// The descriptors lie in a file beside the code, which finds them wherever both are.
+fn write_descriptors(service: &Service, buf: &mut String) {
+    let Some(file) = &service.descriptors else { return };
+    line(
+        buf,
+        1,
+        "/// The package's files and what they import, as an encoded `google.protobuf.FileDescriptorSet`.",
+    );
+    line(buf, 1, "pub const FILE_DESCRIPTOR_SET: &'static [u8] =");
+    line(buf, 2, &format!("::std::include_bytes!({file:?});"));
+}
+
 fn write_routing(service: &Service, kind: Kind, buf: &mut String) {
     let name = &service.types.server;
     let (kind_name, bound) = match kind {
@@ -117,6 +130,11 @@ fn write_routing(service: &Service, kind: Kind, buf: &mut String) {
     line(buf, 1, "fn methods(&self) -> &'static [&'static str] {");
     line(buf, 2, "&Self::METHODS");
     line(buf, 1, "}");
+    if service.descriptors.is_some() {
+        line(buf, 1, "fn descriptors(&self) -> &'static [u8] {");
+        line(buf, 2, "Self::FILE_DESCRIPTOR_SET");
+        line(buf, 1, "}");
+    }
     line(buf, 1, "fn call(");
     line(buf, 2, "&self,");
     // A service without methods looks at no number.

@@ -279,6 +279,10 @@ impl<T, K> CacheServer<T, K> {
         "/cache.Cache/Set",
         "/cache.Cache/Put",
     ];
+    /// The package's files and what they import, as an encoded `google.protobuf.FileDescriptorSet`.
+    pub const FILE_DESCRIPTOR_SET: &'static [u8] = ::std::include_bytes!(
+        "cache.descriptors.bin"
+    );
 }
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl<T: Cache> CacheServer<T, ::mmap_rpc::server::Async> {
@@ -326,6 +330,9 @@ for CacheServer<T, ::mmap_rpc::server::Async> {
     fn methods(&self) -> &'static [&'static str] {
         &Self::METHODS
     }
+    fn descriptors(&self) -> &'static [u8] {
+        Self::FILE_DESCRIPTOR_SET
+    }
     fn call(
         &self,
         method: usize,
@@ -365,6 +372,9 @@ for CacheServer<T, ::mmap_rpc::server::Blocking> {
     }
     fn methods(&self) -> &'static [&'static str] {
         &Self::METHODS
+    }
+    fn descriptors(&self) -> &'static [u8] {
+        Self::FILE_DESCRIPTOR_SET
     }
     fn call(
         &self,
@@ -463,6 +473,10 @@ impl<T, K> OldCacheServer<T, K> {
     pub const NAME: &'static str = "cache.OldCache";
     /// Full names of the methods, in the order of their declaration.
     pub const METHODS: [&'static str; 1] = ["/cache.OldCache/Get"];
+    /// The package's files and what they import, as an encoded `google.protobuf.FileDescriptorSet`.
+    pub const FILE_DESCRIPTOR_SET: &'static [u8] = ::std::include_bytes!(
+        "cache.descriptors.bin"
+    );
 }
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl<T: OldCache> OldCacheServer<T, ::mmap_rpc::server::Async> {
@@ -510,6 +524,9 @@ for OldCacheServer<T, ::mmap_rpc::server::Async> {
     fn methods(&self) -> &'static [&'static str] {
         &Self::METHODS
     }
+    fn descriptors(&self) -> &'static [u8] {
+        Self::FILE_DESCRIPTOR_SET
+    }
     fn call(
         &self,
         method: usize,
@@ -535,6 +552,9 @@ for OldCacheServer<T, ::mmap_rpc::server::Blocking> {
     }
     fn methods(&self) -> &'static [&'static str] {
         &Self::METHODS
+    }
+    fn descriptors(&self) -> &'static [u8] {
+        Self::FILE_DESCRIPTOR_SET
     }
     fn call(
         &self,

@@ -50,6 +50,10 @@ impl<T, K> NothingServer<T, K> {
     pub const NAME: &'static str = "empty.Nothing";
     /// Full names of the methods, in the order of their declaration.
     pub const METHODS: [&'static str; 0] = [];
+    /// The package's files and what they import, as an encoded `google.protobuf.FileDescriptorSet`.
+    pub const FILE_DESCRIPTOR_SET: &'static [u8] = ::std::include_bytes!(
+        "empty.descriptors.bin"
+    );
 }
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl<T: Nothing> NothingServer<T, ::mmap_rpc::server::Async> {
@@ -97,6 +101,9 @@ for NothingServer<T, ::mmap_rpc::server::Async> {
     fn methods(&self) -> &'static [&'static str] {
         &Self::METHODS
     }
+    fn descriptors(&self) -> &'static [u8] {
+        Self::FILE_DESCRIPTOR_SET
+    }
     fn call(
         &self,
         _method: usize,
@@ -113,6 +120,9 @@ for NothingServer<T, ::mmap_rpc::server::Blocking> {
     }
     fn methods(&self) -> &'static [&'static str] {
         &Self::METHODS
+    }
+    fn descriptors(&self) -> &'static [u8] {
+        Self::FILE_DESCRIPTOR_SET
     }
     fn call(
         &self,

@@ -340,6 +340,10 @@ impl<T, K> SelfServer<T, K> {
         "/r.mod.Self/AsRef",
         "/r.mod.Self/getHTTPStatus",
     ];
+    /// The package's files and what they import, as an encoded `google.protobuf.FileDescriptorSet`.
+    pub const FILE_DESCRIPTOR_SET: &'static [u8] = ::std::include_bytes!(
+        "r.mod.descriptors.bin"
+    );
 }
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl<T: Self_> SelfServer<T, ::mmap_rpc::server::Async> {
@@ -385,6 +389,9 @@ impl<T: Self_> ::mmap_rpc::server::Service for SelfServer<T, ::mmap_rpc::server:
     }
     fn methods(&self) -> &'static [&'static str] {
         &Self::METHODS
+    }
+    fn descriptors(&self) -> &'static [u8] {
+        Self::FILE_DESCRIPTOR_SET
     }
     fn call(
         &self,
@@ -467,6 +474,9 @@ for SelfServer<T, ::mmap_rpc::server::Blocking> {
     }
     fn methods(&self) -> &'static [&'static str] {
         &Self::METHODS
+    }
+    fn descriptors(&self) -> &'static [u8] {
+        Self::FILE_DESCRIPTOR_SET
     }
     fn call(
         &self,

@@ -218,6 +218,10 @@ impl<T, K> OrdersServer<T, K> {
         "/shop.orders.v1.Orders/Place",
         "/shop.orders.v1.Orders/Clear",
     ];
+    /// The package's files and what they import, as an encoded `google.protobuf.FileDescriptorSet`.
+    pub const FILE_DESCRIPTOR_SET: &'static [u8] = ::std::include_bytes!(
+        "shop.orders.v1.descriptors.bin"
+    );
 }
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl<T: Orders> OrdersServer<T, ::mmap_rpc::server::Async> {
@@ -265,6 +269,9 @@ for OrdersServer<T, ::mmap_rpc::server::Async> {
     fn methods(&self) -> &'static [&'static str] {
         &Self::METHODS
     }
+    fn descriptors(&self) -> &'static [u8] {
+        Self::FILE_DESCRIPTOR_SET
+    }
     fn call(
         &self,
         method: usize,
@@ -297,6 +304,9 @@ for OrdersServer<T, ::mmap_rpc::server::Blocking> {
     }
     fn methods(&self) -> &'static [&'static str] {
         &Self::METHODS
+    }
+    fn descriptors(&self) -> &'static [u8] {
+        Self::FILE_DESCRIPTOR_SET
     }
     fn call(
         &self,

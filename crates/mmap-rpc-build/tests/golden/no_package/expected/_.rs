@@ -82,6 +82,10 @@ impl<T, K> CacheServer<T, K> {
     pub const NAME: &'static str = "Cache";
     /// Full names of the methods, in the order of their declaration.
     pub const METHODS: [&'static str; 1] = ["/Cache/Get"];
+    /// The package's files and what they import, as an encoded `google.protobuf.FileDescriptorSet`.
+    pub const FILE_DESCRIPTOR_SET: &'static [u8] = ::std::include_bytes!(
+        "_.descriptors.bin"
+    );
 }
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl<T: Cache> CacheServer<T, ::mmap_rpc::server::Async> {
@@ -129,6 +133,9 @@ for CacheServer<T, ::mmap_rpc::server::Async> {
     fn methods(&self) -> &'static [&'static str] {
         &Self::METHODS
     }
+    fn descriptors(&self) -> &'static [u8] {
+        Self::FILE_DESCRIPTOR_SET
+    }
     fn call(
         &self,
         method: usize,
@@ -154,6 +161,9 @@ for CacheServer<T, ::mmap_rpc::server::Blocking> {
     }
     fn methods(&self) -> &'static [&'static str] {
         &Self::METHODS
+    }
+    fn descriptors(&self) -> &'static [u8] {
+        Self::FILE_DESCRIPTOR_SET
     }
     fn call(
         &self,

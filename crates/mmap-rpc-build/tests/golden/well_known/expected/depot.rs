@@ -97,6 +97,10 @@ impl<T, K> WriterServer<T, K> {
     pub const NAME: &'static str = "depot.Writer";
     /// Full names of the methods, in the order of their declaration.
     pub const METHODS: [&'static str; 1] = ["/depot.Writer/Apply"];
+    /// The package's files and what they import, as an encoded `google.protobuf.FileDescriptorSet`.
+    pub const FILE_DESCRIPTOR_SET: &'static [u8] = ::std::include_bytes!(
+        "depot.descriptors.bin"
+    );
 }
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl<T: Writer> WriterServer<T, ::mmap_rpc::server::Async> {
@@ -144,6 +148,9 @@ for WriterServer<T, ::mmap_rpc::server::Async> {
     fn methods(&self) -> &'static [&'static str] {
         &Self::METHODS
     }
+    fn descriptors(&self) -> &'static [u8] {
+        Self::FILE_DESCRIPTOR_SET
+    }
     fn call(
         &self,
         method: usize,
@@ -169,6 +176,9 @@ for WriterServer<T, ::mmap_rpc::server::Blocking> {
     }
     fn methods(&self) -> &'static [&'static str] {
         &Self::METHODS
+    }
+    fn descriptors(&self) -> &'static [u8] {
+        Self::FILE_DESCRIPTOR_SET
     }
     fn call(
         &self,
@@ -366,6 +376,10 @@ impl<T, K> ReaderServer<T, K> {
     pub const NAME: &'static str = "depot.Reader";
     /// Full names of the methods, in the order of their declaration.
     pub const METHODS: [&'static str; 2] = ["/depot.Reader/Get", "/depot.Reader/Age"];
+    /// The package's files and what they import, as an encoded `google.protobuf.FileDescriptorSet`.
+    pub const FILE_DESCRIPTOR_SET: &'static [u8] = ::std::include_bytes!(
+        "depot.descriptors.bin"
+    );
 }
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl<T: Reader> ReaderServer<T, ::mmap_rpc::server::Async> {
@@ -413,6 +427,9 @@ for ReaderServer<T, ::mmap_rpc::server::Async> {
     fn methods(&self) -> &'static [&'static str] {
         &Self::METHODS
     }
+    fn descriptors(&self) -> &'static [u8] {
+        Self::FILE_DESCRIPTOR_SET
+    }
     fn call(
         &self,
         method: usize,
@@ -445,6 +462,9 @@ for ReaderServer<T, ::mmap_rpc::server::Blocking> {
     }
     fn methods(&self) -> &'static [&'static str] {
         &Self::METHODS
+    }
+    fn descriptors(&self) -> &'static [u8] {
+        Self::FILE_DESCRIPTOR_SET
     }
     fn call(
         &self,
