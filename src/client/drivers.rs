@@ -179,7 +179,7 @@ impl Future for Task {
                 Step::Asleep => {}
             }
             if this.readiness.poll(cx).is_pending() {
-                leader.rest();
+                leader.rest(this.seat.number);
                 return Poll::Pending;
             }
             this.rung = true;

@@ -47,8 +47,9 @@
 //!
 //! A task T that waits is counted as well. Whoever releases the lead, or leaves while it is free, and counts
 //! no thread but T, wakes the drivers, and so does T if it finds nobody before it. A driver that is woken
-//! takes the lead, or finds it held by someone who releases it afterwards and counts T. One that rests has
-//! armed the connection before it released the lead, so what comes for T wakes it.
+//! takes the lead, or finds it held and knocks: whoever gives the lead up afterwards wakes it again. One that
+//! rests has armed the connection before it released the lead, so what comes for T wakes it, and drivers of
+//! other runtimes too, in case its own stands still.
 //!
 //! Waking before releasing breaks the second case: Y may look, find the lead still held, and park again.
 //! A wake-up that comes before the park is kept by the parker, and one that comes after its addressee has
@@ -91,9 +92,10 @@ pub(crate) struct Lead<T> {
     drivers: Wakers,
     /// How many drivers there have been at one time. Written by drivers.
     seats: AtomicUsize,
-    /// Whether a driver rests, and what comes will wake it. Written by leaders, and by drivers that were
-    /// woken.
+    /// Whether a driver rests, and what comes will wake it. Written by leaders.
     rested: AtomicBool,
+    /// Whether a driver has found the lead held. Written by drivers, and taken back by whoever gives it up.
+    knocked: AtomicBool,
     /// What the leader drives.
     driver: UnsafeCell<T>,
 }
@@ -113,6 +115,7 @@ impl<T> Lead<T> {
             drivers: Wakers::new(DRIVERS),
             seats: AtomicUsize::new(0),
             rested: AtomicBool::new(false),
+            knocked: AtomicBool::new(false),
             driver: UnsafeCell::new(driver),
         }
     }
@@ -224,8 +227,9 @@ impl<T> Lead<T> {
     #[cold]
     fn wake_one(&self, counted: u64) {
         if counted % TASK < WAITER {
-            // Relaxed: the Acquire on `state` has made visible what leaders and drivers wrote before.
-            if !self.rested.load(Ordering::Relaxed) {
+            // Relaxed: the Acquire on `state` has made visible what leaders wrote before.
+            let knocked = self.take_knock();
+            if knocked || !self.rested.load(Ordering::Relaxed) {
                 self.wake_drivers();
             }
             return;
@@ -244,6 +248,12 @@ impl<T> Lead<T> {
     pub(crate) fn end_rest(&self) {
         // Relaxed: ordered by `state`, like all that leaders write.
         self.rested.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether a driver has knocked since. For whoever has just given the lead up.
+    fn take_knock(&self) -> bool {
+        // Relaxed: the Acquire on `state` has made visible what drivers wrote before they found it held.
+        self.knocked.load(Ordering::Relaxed) && self.knocked.swap(false, Ordering::Relaxed)
     }
 
     /// Wakes the drivers.
@@ -304,11 +314,30 @@ impl<T> Lead<T> {
 
     /// Tries for the lead, for a driver: if another one leads, it wakes this one when it is done.
     pub(crate) fn try_lead_for_tasks(&self) -> Option<Leader<'_, T>> {
-        // What would have woken us may be what has.
+        if !self.take_for_tasks() {
+            // Relaxed: the second try publishes it. What has woken us may be what would wake those who rest,
+            // and the holder may be one who is about to, on a runtime that stands still afterwards.
+            self.knocked.store(true, Ordering::Relaxed);
+            if !self.take_for_tasks() {
+                return None;
+            }
+        }
         self.end_rest();
-        // Without a look ahead: if the lead is held, its holder must see that nobody rests. Release pairs
-        // with the Acquire in `release` for that; Acquire as in `take`.
-        (self.state.fetch_or(HELD, Ordering::AcqRel) & HELD == 0).then(|| Leader::new(self, None))
+        Some(Leader::new(self, None))
+    }
+
+    /// Without a look ahead: if the lead is held, its holder must hear the knock. Release pairs with the
+    /// Acquire in `release` for that; Acquire as in `take`.
+    fn take_for_tasks(&self) -> bool {
+        self.state.fetch_or(HELD, Ordering::AcqRel) & HELD == 0
+    }
+
+    /// Wakes the other drivers.
+    #[cold]
+    fn wake_drivers_but(&self, resting: usize) {
+        // Relaxed: as above.
+        let others = (0..self.seats.load(Ordering::Relaxed)).filter(|&number| number != resting);
+        others.for_each(|number| self.drivers.wake(number));
     }
 }
 
@@ -382,9 +411,9 @@ impl<'a, T> Leader<'a, T> {
 
 #[cfg(any(feature = "tokio", mmap_rpc_loom))]
 impl<T> Leader<'_, T> {
-    /// Releases the lead for a driver that has armed the connection: what comes wakes it. A thread that waits
-    /// is handed the lead all the same.
-    pub(crate) fn rest(self) {
+    /// Releases the lead for driver `number`, which has armed the connection: what comes wakes it. A thread
+    /// that waits is handed the lead all the same, and so is another driver that has knocked.
+    pub(crate) fn rest(self, number: usize) {
         debug_assert!(self.registration.is_none(), "a driver is no waiter");
         // Relaxed: the next leader acquires it with the lead.
         self.lead.rested.store(true, Ordering::Relaxed);
@@ -392,6 +421,8 @@ impl<T> Leader<'_, T> {
         let before = self.lead.state.fetch_sub(HELD, Ordering::AcqRel);
         if before % TASK >= HELD + WAITER {
             self.lead.wake_one(before - HELD);
+        } else if self.lead.take_knock() {
+            self.lead.wake_drivers_but(number);
         }
         std::mem::forget(self);
     }

@@ -99,7 +99,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "drivers_not_woken_by_a_release",
         file: "client/lead.rs",
-        edits: &[("if !self.rested.load(Ordering::Relaxed) {", "if false {")],
+        edits: &[("if knocked || !self.rested.load(Ordering::Relaxed) {", "if false {")],
         model: "lead_tasks::a_driver_goes_on_where_a_thread_leaves",
         fails_with: "deadlock",
     },
@@ -128,9 +128,9 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         fails_with: "deadlock",
     },
     Mutant {
-        name: "driver_that_was_rung_still_rests",
+        name: "driver_does_not_knock",
         file: "client/lead.rs",
-        edits: &[("        // What would have woken us may be what has.\n        self.end_rest();\n", "")],
+        edits: &[("            self.knocked.store(true, Ordering::Relaxed);\n", "")],
         model: "lead_tasks::a_driver_that_is_rung_gets_the_lead_in_the_end",
         fails_with: "deadlock",
     },
@@ -138,8 +138,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         name: "driver_looks_ahead_at_the_lead",
         file: "client/lead.rs",
         edits: &[(
-            "(self.state.fetch_or(HELD, Ordering::AcqRel) & HELD == 0).then(",
-            "(!self.is_led() && self.state.fetch_or(HELD, Ordering::AcqRel) & HELD == 0).then(",
+            "        self.state.fetch_or(HELD, Ordering::AcqRel) & HELD == 0\n",
+            "        !self.is_led() && self.state.fetch_or(HELD, Ordering::AcqRel) & HELD == 0\n",
         )],
         model: "lead_tasks::a_driver_that_is_rung_gets_the_lead_in_the_end",
         fails_with: "deadlock",
@@ -152,6 +152,23 @@ pub(crate) const MUTANTS: &[Mutant] = &[
             "self.state.fetch_or(HELD, Ordering::Acquire)",
         )],
         model: "lead_tasks::a_driver_that_is_rung_gets_the_lead_in_the_end",
+        fails_with: "deadlock",
+    },
+    Mutant {
+        name: "driver_knocks_and_does_not_try_again",
+        file: "client/lead.rs",
+        edits: &[(
+            "            if !self.take_for_tasks() {\n                return None;",
+            "            if true {\n                return None;",
+        )],
+        model: "lead_tasks::a_driver_that_is_rung_gets_the_lead_in_the_end",
+        fails_with: "deadlock",
+    },
+    Mutant {
+        name: "one_that_rests_hears_no_knock",
+        file: "client/lead.rs",
+        edits: &[("} else if self.lead.take_knock() {", "} else if false {")],
+        model: "lead_tasks::a_driver_whose_runtime_stands_still_is_in_nobodys_way",
         fails_with: "deadlock",
     },
 ];

@@ -24,22 +24,28 @@ struct Channel {
     served: AtomicBool,
     /// The driver has announced that it sleeps.
     armed: AtomicBool,
-    /// Somebody has rung since.
-    rung: AtomicBool,
-    /// Where the driver is woken when somebody rings.
-    bell: AtomicWaker,
+    /// One for each driver.
+    bells: Vec<Bell>,
     over: AtomicBool,
 }
 
+/// What a driver hears.
+struct Bell {
+    /// Somebody has rung.
+    rung: AtomicBool,
+    /// Where the driver is woken then.
+    waker: AtomicWaker,
+}
+
 impl Channel {
-    fn new(came: bool) -> Arc<Self> {
+    fn new(came: bool, drivers: usize) -> Arc<Self> {
+        let bell = |_| Bell { rung: AtomicBool::new(false), waker: AtomicWaker::new() };
         Arc::new(Self {
             lead: Lead::new((), 2),
             came: AtomicBool::new(came),
             served: AtomicBool::new(false),
             armed: AtomicBool::new(false),
-            rung: AtomicBool::new(false),
-            bell: AtomicWaker::new(),
+            bells: (0..drivers).map(bell).collect(),
             over: AtomicBool::new(false),
         })
     }
@@ -81,23 +87,26 @@ impl Channel {
         self.came.store(true, Ordering::Release);
         fence(Ordering::SeqCst);
         if self.armed.load(Ordering::Relaxed) {
-            self.rung.store(true, Ordering::Release);
-            self.bell.wake();
+            for bell in &self.bells {
+                bell.rung.store(true, Ordering::Release);
+                bell.waker.wake();
+            }
         }
     }
 
     fn drive(&self) {
-        block_on(poll_fn(|cx| self.poll_driver(cx)));
+        block_on(poll_fn(|cx| self.poll_driver(0, cx)));
     }
 
-    fn poll_driver(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.lead.register_driver(0, cx.waker());
-        self.bell.register(cx.waker());
+    fn poll_driver(&self, number: usize, cx: &mut Context<'_>) -> Poll<()> {
+        let bell = &self.bells[number];
+        self.lead.register_driver(number, cx.waker());
+        bell.waker.register(cx.waker());
         if self.over.load(Ordering::Acquire) {
             return Poll::Ready(());
         }
         loop {
-            self.rung.swap(false, Ordering::AcqRel);
+            bell.rung.swap(false, Ordering::AcqRel);
             let Some(leader) = self.lead.try_lead_for_tasks() else { return Poll::Pending };
             self.armed.store(false, Ordering::Relaxed);
             if !self.lead.has_tasks() || self.take_in(&leader) {
@@ -106,8 +115,8 @@ impl Channel {
             self.armed.store(true, Ordering::Relaxed);
             fence(Ordering::SeqCst);
             // The second look at what comes, and at the bell.
-            if !self.has_unserved() && !self.rung.load(Ordering::Relaxed) {
-                leader.rest();
+            if !self.has_unserved() && !bell.rung.load(Ordering::Relaxed) {
+                leader.rest(number);
                 return Poll::Pending;
             }
         }
@@ -124,7 +133,7 @@ impl Channel {
 #[test]
 pub(crate) fn a_task_is_woken_by_the_thread_that_leads() {
     unbounded(|| {
-        let channel = Channel::new(true);
+        let channel = Channel::new(true, 0);
         let task = thread::spawn({
             let channel = channel.clone();
             move || channel.await_reply()
@@ -140,7 +149,7 @@ pub(crate) fn a_task_is_woken_by_the_thread_that_leads() {
 #[test]
 pub(crate) fn a_driver_goes_on_where_a_thread_leaves() {
     bounded(2, || {
-        let channel = Channel::new(true);
+        let channel = Channel::new(true, 1);
         let driver = thread::spawn({
             let channel = channel.clone();
             move || channel.drive()
@@ -161,7 +170,7 @@ pub(crate) fn a_driver_goes_on_where_a_thread_leaves() {
 #[test]
 pub(crate) fn a_driver_that_is_rung_gets_the_lead_in_the_end() {
     bounded(2, || {
-        let channel = Channel::new(false);
+        let channel = Channel::new(false, 1);
         let driver = thread::spawn({
             let channel = channel.clone();
             move || channel.drive()
@@ -178,5 +187,34 @@ pub(crate) fn a_driver_that_is_rung_gets_the_lead_in_the_end() {
         channel.end();
         driver.join().unwrap();
         passer_by.join().unwrap();
+    });
+}
+
+/// One driver rests, and its runtime stands still from then on; another one is rung at that moment: does it
+/// get the lead?
+#[test]
+pub(crate) fn a_driver_whose_runtime_stands_still_is_in_nobodys_way() {
+    bounded(2, || {
+        let channel = Channel::new(false, 2);
+        channel.lead.enter_task();
+        let still = thread::spawn({
+            let channel = channel.clone();
+            move || {
+                block_on(poll_fn(|cx| {
+                    let _ = channel.poll_driver(1, cx);
+                    Poll::Ready(())
+                }));
+            }
+        });
+        let peer = thread::spawn({
+            let channel = channel.clone();
+            move || channel.reply()
+        });
+        block_on(poll_fn(|cx| {
+            let ended = channel.poll_driver(0, cx);
+            if channel.served.load(Ordering::Acquire) { Poll::Ready(()) } else { ended }
+        }));
+        still.join().unwrap();
+        peer.join().unwrap();
     });
 }
