@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mmap_rpc::server::{Handlers, ShutdownHandle};
-use mmap_rpc::{Channel, Code, Server, ServerBuilder};
+use mmap_rpc::{Channel, Code, Request, Server, ServerBuilder, testing};
 use tempfile::TempDir;
 use testkit::proto::{
     Blob, EchoClient, EchoServer, Empty, FailRequest, MakeRequest, PanicRequest, SleepRequest,
@@ -229,4 +229,28 @@ fn classic_clients_are_served_by_async_handlers() {
     site.expect_waiting(1);
     drop(call);
     site.expect_waiting(0);
+}
+
+/// A handler that calls another server hands its own deadline on: both calls end, and the inner handler with
+/// them, though the inner call has no limit of its own.
+#[test]
+fn a_deadline_is_inherited() {
+    let site = Site::new();
+    let inner = site.client();
+    let outer = Server::builder().unary("/outer.Outer/Sleep", move |request: Request<Empty>| {
+        assert!(request.remaining().is_some_and(|left| left <= PATIENCE));
+        inner.sleep(FOR_EVER).deadline(request.deadline()).wait()
+    });
+    let pair = testing::pair(outer).unwrap();
+    let (channel, begun) = (pair.channel(), Instant::now());
+    let sleep = channel.method("/outer.Outer/Sleep");
+    let call = channel.unary::<Empty, Empty>(&sleep, Empty {}.into()).timeout(Duration::from_millis(80));
+    assert_eq!(call.wait().unwrap_err().code(), Code::DeadlineExceeded);
+    assert!(begun.elapsed() >= Duration::from_millis(80));
+    site.expect_waiting(0);
+    // The earlier of two limits holds, and one that has passed sends nothing.
+    let client = site.client();
+    let past = client.echo(Blob::default()).deadline(begun).timeout(PATIENCE).wait();
+    assert_eq!(past.unwrap_err().code(), Code::DeadlineExceeded);
+    client.echo(Blob::default()).deadline(None).wait().unwrap();
 }

@@ -13,6 +13,7 @@ use crate::client::core::Core;
 use crate::client::core::Unsent;
 #[cfg(feature = "tokio")]
 use crate::client::driver::Stop;
+use crate::client::limit::TimeLimit;
 use crate::client::method::Method;
 use crate::client::route::{Route, start_classic, wait_classic};
 use crate::client::sending::send_message;
@@ -25,13 +26,13 @@ pub struct Call<'a, Req, Resp> {
     route: &'a Route,
     method: Method,
     request: Request<Req>,
-    timeout: Option<Duration>,
+    limit: TimeLimit,
     reply: PhantomData<fn() -> Resp>,
 }
 
 impl<'a, Req: Message, Resp: Message + Default> Call<'a, Req, Resp> {
     pub(super) fn new(route: &'a Route, method: Method, request: Request<Req>) -> Self {
-        Self { route, method, request, timeout: None, reply: PhantomData }
+        Self { route, method, request, limit: TimeLimit::default(), reply: PhantomData }
     }
 
     /// How long the call may take, from sending it to having its reply. Without a timeout it may take for
@@ -40,19 +41,25 @@ impl<'a, Req: Message, Resp: Message + Default> Call<'a, Req, Resp> {
     /// The server learns it too, and stops on its own; except on a
     /// [classic](crate::Channel::connect_classic) channel, where the caller's connection is closed instead.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
+        self.limit.timeout = Some(timeout);
         self
     }
 
-    /// The same for a timeout that may be none.
-    #[cfg(feature = "tokio")]
-    pub(super) fn timeout_of(self, timeout: Option<Duration>) -> Self {
-        Self { timeout, ..self }
+    /// When the call ends at the latest, if a [timeout](Self::timeout) does not end it before. A handler that
+    /// calls others has them end with its own call by `.deadline(request.deadline())`.
+    pub fn deadline(mut self, deadline: impl Into<Option<Instant>>) -> Self {
+        self.limit.deadline = deadline.into();
+        self
     }
 
     #[cfg(feature = "tokio")]
-    pub(super) fn into_parts(self) -> (&'a Route, Method, Request<Req>, Option<Duration>) {
-        (self.route, self.method, self.request, self.timeout)
+    pub(super) fn limited(self, limit: TimeLimit) -> Self {
+        Self { limit, ..self }
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(super) fn into_parts(self) -> (&'a Route, Method, Request<Req>, TimeLimit) {
+        (self.route, self.method, self.request, self.limit)
     }
 
     /// Sends the call and waits for its reply.
@@ -76,7 +83,7 @@ impl<'a, Req: Message, Resp: Message + Default> Call<'a, Req, Resp> {
     /// [classic](crate::Channel::connect_classic) channel, for a connection that no other call holds.
     #[inline]
     pub fn start(self) -> Result<Pending<'a, Resp>, Status> {
-        let deadline = deadline_after(self.timeout);
+        let deadline = self.limit.end();
         let message = self.request.get_ref();
         let core = match self.route {
             Route::Ring(core) => &**core,
@@ -98,15 +105,9 @@ impl<Req, Resp> fmt::Debug for Call<'_, Req, Resp> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Call")
             .field("method", &self.method.name())
-            .field("timeout", &self.timeout)
+            .field("limit", &self.limit)
             .finish_non_exhaustive()
     }
-}
-
-/// When a timeout that starts now ends. One beyond the clock's range is none.
-#[inline]
-pub(super) fn deadline_after(timeout: Option<Duration>) -> Option<Instant> {
-    timeout.and_then(|timeout| Instant::now().checked_add(timeout))
 }
 
 /// A call that was sent and not yet answered. Dropping it cancels the call.

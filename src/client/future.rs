@@ -6,15 +6,16 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use prost::Message;
 use tokio::task::JoinHandle;
 
-use crate::client::call::{Call, OnRing, deadline_after, undecodable};
+use crate::client::call::{Call, OnRing, undecodable};
 use crate::client::core::{SPACE_PATIENCE, Unsent, no_space};
 use crate::client::driver::Stop;
 use crate::client::drivers::current_runtime;
+use crate::client::limit::TimeLimit;
 use crate::client::method::Method;
 use crate::client::patience::Patience;
 use crate::client::raw::RawCall;
@@ -36,8 +37,7 @@ trait Kind<'a>: Unpin {
     fn read(payload: Arrived<'_>) -> Result<Self::Reply, Status>;
 
     /// The same call for a thread that may block. What is left is not sent.
-    fn elsewhere(&mut self, route: Route, method: Method, timeout: Option<Duration>)
-    -> Blocking<Self::Reply>;
+    fn elsewhere(&mut self, route: Route, method: Method, limit: TimeLimit) -> Blocking<Self::Reply>;
 }
 
 /// A call that waits on a thread of its own.
@@ -54,7 +54,7 @@ enum Stage<'a, R> {
     Unsent {
         route: &'a Route,
         method: Method,
-        timeout: Option<Duration>,
+        limit: TimeLimit,
     },
     /// There was no room.
     Crowded {
@@ -74,13 +74,13 @@ enum Stage<'a, R> {
 }
 
 impl<'a, K: Kind<'a>> Machine<'a, K> {
-    fn new(route: &'a Route, method: Method, timeout: Option<Duration>, kind: K) -> Self {
-        Self { kind, stage: Stage::Unsent { route, method, timeout } }
+    fn new(route: &'a Route, method: Method, limit: TimeLimit, kind: K) -> Self {
+        Self { kind, stage: Stage::Unsent { route, method, limit } }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<K::Reply, Status>> {
         let outcome = match &mut self.stage {
-            &mut Stage::Unsent { route, method, timeout } => self.begin(cx, route, method, timeout),
+            &mut Stage::Unsent { route, method, limit } => self.begin(cx, route, method, limit),
             Stage::Crowded { .. } => self.try_again(cx),
             Stage::Sent { .. } => self.await_reply(cx),
             Stage::Elsewhere(thread) => Pin::new(thread).poll(cx).map(|joined| {
@@ -101,18 +101,18 @@ impl<'a, K: Kind<'a>> Machine<'a, K> {
         cx: &mut Context<'_>,
         route: &'a Route,
         method: Method,
-        timeout: Option<Duration>,
+        limit: TimeLimit,
     ) -> Poll<Result<K::Reply, Status>> {
         let core = match route {
             Route::Ring(core) => core,
             Route::Classic(_) => {
                 let runtime = current_runtime()?;
-                let call = self.kind.elsewhere(route.clone(), method, timeout);
+                let call = self.kind.elsewhere(route.clone(), method, limit);
                 self.stage = Stage::Elsewhere(runtime.spawn_blocking(call));
                 return self.poll(cx);
             }
         };
-        let deadline = deadline_after(timeout);
+        let deadline = limit.end();
         let unsent = core.begin(method, deadline)?;
         let head = unsent.head(method)?;
         match self.kind.send(&core.link, head) {
@@ -226,14 +226,9 @@ where
         payload.decode().map(Response::new).map_err(|error| undecodable(&error))
     }
 
-    fn elsewhere(
-        &mut self,
-        route: Route,
-        method: Method,
-        timeout: Option<Duration>,
-    ) -> Blocking<Self::Reply> {
+    fn elsewhere(&mut self, route: Route, method: Method, limit: TimeLimit) -> Blocking<Self::Reply> {
         let request = self.request.take().expect("not sent before");
-        Box::new(move || Call::new(&route, method, request).timeout_of(timeout).wait())
+        Box::new(move || Call::new(&route, method, request).limited(limit).wait())
     }
 }
 
@@ -274,9 +269,9 @@ where
     /// On a [classic](crate::Channel::connect_classic) channel a blocking thread of the runtime makes the
     /// call, and goes on with it if the future is dropped.
     fn into_future(self) -> Self::IntoFuture {
-        let (route, method, request, timeout) = self.into_parts();
+        let (route, method, request, limit) = self.into_parts();
         let kind = Typed { request: Some(request), prepared: None, reply: PhantomData };
-        ResponseFuture(Machine::new(route, method, timeout, kind))
+        ResponseFuture(Machine::new(route, method, limit, kind))
     }
 }
 
@@ -310,13 +305,13 @@ impl<'a> Kind<'a> for Raw<'a> {
         Ok(Payload::new(payload.keep()))
     }
 
-    fn elsewhere(&mut self, route: Route, method: Method, timeout: Option<Duration>) -> Blocking<Payload> {
+    fn elsewhere(&mut self, route: Route, method: Method, limit: TimeLimit) -> Blocking<Payload> {
         let body = match std::mem::replace(&mut self.body, RawBody::Slice(&[])) {
             RawBody::Slice(bytes) => RawBody::from(bytes.to_vec()),
             RawBody::Bytes(bytes) => RawBody::Bytes(bytes),
             RawBody::Loan(loan) => RawBody::Loan(loan),
         };
-        Box::new(move || RawCall::new(&route, method, body).timeout_of(timeout).wait())
+        Box::new(move || RawCall::new(&route, method, body).limited(limit).wait())
     }
 }
 
@@ -338,8 +333,8 @@ impl<'a> IntoFuture for RawCall<'a> {
 
     /// What `.await` polls; fails as [`wait`](RawCall::wait) does.
     fn into_future(self) -> Self::IntoFuture {
-        let (route, method, body, timeout) = self.into_parts();
-        RawResponseFuture(Machine::new(route, method, timeout, Raw { body, prepared: None }))
+        let (route, method, body, limit) = self.into_parts();
+        RawResponseFuture(Machine::new(route, method, limit, Raw { body, prepared: None }))
     }
 }
 

@@ -26,6 +26,7 @@ mod drivers;
 #[cfg(feature = "tokio")]
 mod future;
 mod lead;
+mod limit;
 mod method;
 #[cfg(feature = "tokio")]
 mod patience;

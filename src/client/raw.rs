@@ -1,9 +1,10 @@
 //! A call of plain bytes.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::client::call::{InFlight, deadline_after};
+use crate::client::call::InFlight;
+use crate::client::limit::TimeLimit;
 use crate::client::method::Method;
 use crate::client::route::{Route, start_classic_raw};
 use crate::client::sending::send_bytes;
@@ -16,30 +17,36 @@ pub struct RawCall<'a> {
     route: &'a Route,
     method: Method,
     body: RawBody<'a>,
-    timeout: Option<Duration>,
+    limit: TimeLimit,
 }
 
 impl<'a> RawCall<'a> {
     pub(super) fn new(route: &'a Route, method: Method, body: RawBody<'a>) -> Self {
-        Self { route, method, body, timeout: None }
+        Self { route, method, body, limit: TimeLimit::default() }
     }
 
     /// How long the call may take, from sending it to having its reply. Without a timeout it may take for
     /// ever.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
+        self.limit.timeout = Some(timeout);
         self
     }
 
-    /// The same for a timeout that may be none.
-    #[cfg(feature = "tokio")]
-    pub(super) fn timeout_of(self, timeout: Option<Duration>) -> Self {
-        Self { timeout, ..self }
+    /// When the call ends at the latest, if a [timeout](Self::timeout) does not end it before. A handler that
+    /// calls others has them end with its own call by `.deadline(request.deadline())`.
+    pub fn deadline(mut self, deadline: impl Into<Option<Instant>>) -> Self {
+        self.limit.deadline = deadline.into();
+        self
     }
 
     #[cfg(feature = "tokio")]
-    pub(super) fn into_parts(self) -> (&'a Route, Method, RawBody<'a>, Option<Duration>) {
-        (self.route, self.method, self.body, self.timeout)
+    pub(super) fn limited(self, limit: TimeLimit) -> Self {
+        Self { limit, ..self }
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(super) fn into_parts(self) -> (&'a Route, Method, RawBody<'a>, TimeLimit) {
+        (self.route, self.method, self.body, self.limit)
     }
 
     /// Sends the bytes and waits for those that come back.
@@ -59,7 +66,7 @@ impl<'a> RawCall<'a> {
     /// [classic](crate::Channel::connect_classic) channel, for a connection that no other call holds.
     #[inline]
     pub fn start(mut self) -> Result<PendingRaw<'a>, Status> {
-        let deadline = deadline_after(self.timeout);
+        let deadline = self.limit.end();
         let core = match self.route {
             Route::Ring(core) => &**core,
             Route::Classic(pool) => {
@@ -100,7 +107,7 @@ impl fmt::Debug for RawCall<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RawCall")
             .field("method", &self.method.name())
-            .field("timeout", &self.timeout)
+            .field("limit", &self.limit)
             .finish_non_exhaustive()
     }
 }

@@ -1,0 +1,45 @@
+//! How long a call may take.
+
+use std::time::{Duration, Instant};
+
+/// The limits that were set on a call; the earlier one holds.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct TimeLimit {
+    /// From sending it on.
+    pub(super) timeout: Option<Duration>,
+    pub(super) deadline: Option<Instant>,
+}
+
+impl TimeLimit {
+    /// When a call that is sent now ends at the latest. A timeout beyond the clock's range is none.
+    #[inline]
+    pub(super) fn end(self) -> Option<Instant> {
+        let end = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        match (end, self.deadline) {
+            (Some(end), Some(deadline)) => Some(end.min(deadline)),
+            (end, deadline) => end.or(deadline),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_earlier_limit_holds() {
+        let now = Instant::now();
+        let (soon, late) = (now + Duration::from_secs(1), now + Duration::from_secs(1000));
+        let limit = |timeout: Option<u64>, deadline| {
+            TimeLimit { timeout: timeout.map(Duration::from_secs), deadline }.end()
+        };
+        assert_eq!(limit(None, None), None);
+        assert_eq!(limit(None, Some(soon)), Some(soon));
+        assert_eq!(limit(Some(100), Some(soon)), Some(soon));
+        let timeout = limit(Some(100), Some(late)).unwrap();
+        assert!(timeout < late && timeout >= now + Duration::from_secs(100));
+        assert!(limit(Some(100), None).unwrap() >= now + Duration::from_secs(100));
+        assert_eq!(limit(Some(u64::MAX), Some(late)), Some(late), "beyond the clock's range");
+        assert_eq!(limit(Some(u64::MAX), None), None);
+    }
+}
