@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use mmap_rpc::{Channel, Code, Response, Status};
 use testkit::echo::RAW_ECHO;
-use testkit::proc::{Held, peak_bytes};
+use testkit::proc::{Held, descriptors, peak_bytes};
 use testkit::proto::{Blob, EchoClient, SleepRequest};
 use testkit::{PATIENCE, Rng, ServerProcess, Setup, Way, alone, by, channel_builder, eventually, noise};
 use tokio::runtime::{Builder, Runtime};
@@ -81,6 +81,8 @@ fn server() -> ServerProcess {
 }
 
 fn storm(server: &ServerProcess, seed: u64) {
+    // The first runtime of a process opens what all of them share, and keeps it.
+    drop(Builder::new_current_thread().enable_all().build().expect("a runtime"));
     let failing = Failing(seed, Held::here());
     let before = failing.1;
     let connect = channel_builder().max_in_flight(CALLS).max_region_bytes(REGION).connect(server.path());
@@ -129,7 +131,8 @@ struct Failing(u64, Held);
 impl Drop for Failing {
     fn drop(&mut self) {
         if thread::panicking() {
-            eprintln!("STORM_SEED={}, {:?} before, now {:?}", self.0, self.1, Held::here());
+            let open = descriptors(std::process::id());
+            eprintln!("STORM_SEED={}, {:?} before, now {:?}: {open:?}", self.0, self.1, Held::here());
         }
     }
 }
