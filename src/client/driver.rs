@@ -176,13 +176,7 @@ impl Driver {
         if left.is_some_and(|left| left.is_zero()) {
             return false;
         }
-        let cpu = current_cpu();
-        if cpu != self.cpu {
-            // Relaxed: a hint, compared and nothing else.
-            link.own_control().cpu.0.store(cpu, Ordering::Relaxed);
-            self.cpu = cpu;
-        }
-        let spin = self.spin.should_spin(cpu, link.peer_cpu());
+        let spin = self.spin.should_spin(publish_cpu(&mut self.cpu, link), link.peer_cpu());
         if spin {
             let budget = self.spin.budget();
             let budget = if link.peer_is_asleep() { budget.max(WAKING_SPIN_BUDGET) } else { budget };
@@ -208,26 +202,39 @@ impl Driver {
 
     /// Sleeps until the doorbell rings, the socket has something, or `timeout` has passed.
     fn park<A: Awaited>(&mut self, core: &Core, timeout: Option<Duration>, awaited: &mut A) {
-        let link = &core.link;
         core.lead.end_rest();
+        if !self.arm(core, awaited) {
+            return;
+        }
+        let waited = self.poller.wait(&mut self.events, timeout);
+        self.session.disarm(&core.link);
+        if let Err(error) = waited {
+            return core.link.close(CloseReason::Os(error.to_string()));
+        }
+        self.on_events(core, awaited);
+    }
+
+    /// Announces that this side sleeps. False if there is something to do first.
+    fn arm<A: Awaited>(&mut self, core: &Core, awaited: &mut A) -> bool {
+        let link = &core.link;
         let want_space = link.space.any();
         let may_sleep = self.session.arm(link, want_space);
         // The second look at space, like the one at the ring, comes after the mark.
         if !may_sleep || (want_space && self.offer_space(core)) {
             self.session.disarm(link);
-            return;
+            return false;
         }
         if link.peer_has_closed() {
             self.session.disarm(link);
-            return self.hung_up(core, awaited);
+            self.hung_up(core, awaited);
+            return false;
         }
-        let watched = self.room.set(link.frames_wait(), &self.poller, link.socket(), SOCKET);
-        let waited = watched.and_then(|()| self.poller.wait(&mut self.events, timeout));
-        self.session.disarm(link);
-        if let Err(error) = waited {
-            return core.link.close(CloseReason::Os(error.to_string()));
+        if let Err(error) = self.room.set(link.frames_wait(), &self.poller, link.socket(), SOCKET) {
+            self.session.disarm(link);
+            link.close(CloseReason::Os(error.to_string()));
+            return false;
         }
-        self.on_events(core, awaited);
+        true
     }
 
     /// Does what the poller has reported.
@@ -302,6 +309,18 @@ impl Driver {
         core.lead.wake_all();
         if awaited.has_come() { Stop::Done } else { Stop::Closed }
     }
+}
+
+/// Tells the server which processor we run on, if that is news to `told`; returns it.
+#[inline]
+fn publish_cpu(told: &mut u32, link: &Link) -> u32 {
+    let cpu = current_cpu();
+    if cpu != *told {
+        // Relaxed: a hint, compared and nothing else.
+        link.own_control().cpu.0.store(cpu, Ordering::Relaxed);
+        *told = cpu;
+    }
+    cpu
 }
 
 pub(super) fn has_passed(deadline: Option<Instant>) -> bool {

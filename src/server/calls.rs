@@ -4,7 +4,7 @@ use std::task::Waker;
 
 use crate::connection::{Wakers, call_index};
 use crate::error::Violation;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering, fence};
 
 /// Bit of a word: a call with the id in the low half is served.
 const ACTIVE: u64 = 1 << 32;
@@ -50,10 +50,13 @@ impl Calls {
     pub(super) fn cancel(&self, call_id: u32) {
         if let Some(word) = self.words.get(call_index(call_id)) {
             let active = ACTIVE | u64::from(call_id);
-            // Relaxed: a hint to whoever serves the call; a task that it wakes sees it.
+            // Relaxed: a hint to whoever serves the call.
             let changed =
                 word.compare_exchange(active, active | CANCELLED, Ordering::Relaxed, Ordering::Relaxed);
             if changed.is_ok() {
+                // Pairs with the one in `watch`: the task's waker is seen here, or the mark there. The waker
+                // alone does not order the two, because its place may be made only now.
+                fence(Ordering::SeqCst);
                 self.tasks.wake(call_index(call_id));
             }
         }
@@ -72,6 +75,8 @@ impl Calls {
     /// Leaves the waker of a task that serves a call. It must look whether the call is cancelled after that.
     pub(super) fn watch(&self, call_id: u32, waker: &Waker) {
         self.tasks.register(call_index(call_id), waker);
+        // Pairs with the one in `cancel`.
+        fence(Ordering::SeqCst);
     }
 
     /// Whether the caller has given up.

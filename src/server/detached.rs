@@ -4,13 +4,12 @@ use std::future::Future;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use prost::Message;
 
 use crate::rpc::{Response, Status};
 use crate::server::caller::OwnedCaller;
-use crate::server::exchange::{Incoming, given_up, log_panic, panic_text, too_late};
+use crate::server::exchange::{Incoming, log_panic, panic_text};
 use crate::server::executor::Counted;
 use crate::server::peer::Answer;
 
@@ -73,13 +72,7 @@ where
 impl Owed {
     /// Whether anybody still waits for the answer.
     fn check_wanted(&self) -> Result<(), Status> {
-        if self.call.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return Err(too_late());
-        }
-        if self.caller.as_ref().is_cancelled(self.call.call_id) {
-            return Err(given_up());
-        }
-        Ok(())
+        self.call.check_wanted(self.caller.as_ref())
     }
 
     /// The answer is about to be given.

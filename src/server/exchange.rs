@@ -62,6 +62,20 @@ pub(super) struct Incoming {
     pub(super) deadline: Option<Instant>,
 }
 
+impl Incoming {
+    /// Whether anybody still waits for the answer.
+    #[inline]
+    pub(super) fn check_wanted(&self, caller: Caller<'_>) -> Result<(), Status> {
+        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Err(too_late());
+        }
+        if caller.is_cancelled(self.call_id) {
+            return Err(given_up());
+        }
+        Ok(())
+    }
+}
+
 /// Proof that a call was answered: [`Exchange`]'s methods return it.
 #[derive(Debug)]
 #[must_use = "returned by Service::call"]
@@ -195,13 +209,7 @@ impl<'a> Held<'a> {
     /// Whether anybody still waits for the answer.
     #[inline]
     fn check_wanted(&self) -> Result<(), Status> {
-        if self.call.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return Err(too_late());
-        }
-        if self.caller.is_cancelled(self.call.call_id) {
-            return Err(given_up());
-        }
-        Ok(())
+        self.call.check_wanted(self.caller)
     }
 
     /// Has the executor go on with a handler that has to wait.
@@ -285,12 +293,12 @@ fn text_of(panic: &(dyn Any + Send)) -> &str {
 }
 
 #[cold]
-pub(super) fn too_late() -> Status {
+fn too_late() -> Status {
     Status::deadline_exceeded("the deadline passed before the server had an answer")
 }
 
 #[cold]
-pub(super) fn given_up() -> Status {
+fn given_up() -> Status {
     Status::cancelled("the caller gave the call up")
 }
 

@@ -61,7 +61,8 @@ impl Server {
     /// [`run`](Self::run) for a task: serves until a [handle](Self::shutdown_handle) ends it. If the future
     /// is dropped, the server ends too, without being waited for.
     ///
-    /// Calls are received on threads of their own, which no handler of this runtime can hold up.
+    /// Calls are received on threads of their own, whatever else the runtime does; a handler is polled there
+    /// once, and holds up the calls behind it only until it waits for the first time.
     ///
     /// # Errors
     /// If threads cannot be started, or waiting for events fails.

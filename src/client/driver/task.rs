@@ -4,13 +4,12 @@ use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Driver, SOCKET, Stop};
+use super::{Driver, Stop, publish_cpu};
 use crate::client::awaited::{Awaited, Nothing};
 use crate::client::core::Core;
 use crate::connection::CloseReason;
 use crate::os::{Poller, current_cpu};
 use crate::ring::{glance, spin_until};
-use crate::sync::Ordering;
 
 /// How long a task that has just sent looks for its reply: several times what a short call takes, and little
 /// of what a runtime may expect of one poll.
@@ -117,7 +116,7 @@ impl Driver {
         }
         let now = Instant::now();
         match *vigil {
-            Vigil::None if self.may_spin(core) => {
+            Vigil::None if self.spin.should_spin(publish_cpu(&mut self.cpu, link), link.peer_cpu()) => {
                 *vigil = Vigil::Looking(now + self.spin.budget());
                 return Step::Worked;
             }
@@ -125,40 +124,6 @@ impl Driver {
             Vigil::Looking(_) => *vigil = Vigil::Slept(now),
             Vigil::None | Vigil::Slept(_) => {}
         }
-        self.arm(core)
-    }
-
-    /// Whether to look on for a while before going to sleep.
-    fn may_spin(&mut self, core: &Core) -> bool {
-        let cpu = current_cpu();
-        if cpu != self.cpu {
-            // Relaxed: a hint, compared and nothing else.
-            core.link.own_control().cpu.0.store(cpu, Ordering::Relaxed);
-            self.cpu = cpu;
-        }
-        self.spin.should_spin(cpu, core.link.peer_cpu())
-    }
-
-    /// Announces that this side sleeps, unless there is something to do first.
-    fn arm(&mut self, core: &Core) -> Step {
-        let link = &core.link;
-        let want_space = link.space.any();
-        let may_sleep = self.session.arm(link, want_space);
-        // The second look at space, like the one at the ring, comes after the mark.
-        if !may_sleep || (want_space && self.offer_space(core)) {
-            self.session.disarm(link);
-            return Step::Worked;
-        }
-        if link.peer_has_closed() {
-            self.session.disarm(link);
-            self.hung_up(core, &mut Nothing);
-            self.closed(core, &mut Nothing);
-            return Step::Closed;
-        }
-        if let Err(error) = self.room.set(link.frames_wait(), &self.poller, link.socket(), SOCKET) {
-            link.close(CloseReason::Os(error.to_string()));
-            return Step::Worked;
-        }
-        Step::Asleep
+        if self.arm(core, &mut Nothing) { Step::Asleep } else { Step::Worked }
     }
 }
