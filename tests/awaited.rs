@@ -158,17 +158,20 @@ fn a_dropped_call_makes_room() {
         let channel = channel_builder().max_in_flight(2).connect(server.path()).await.unwrap();
         let client = EchoClient::new(channel);
         let short = SleepRequest { milliseconds: 2 };
+        let mut dropped = 0;
         for _ in 0..20 {
-            let dropped = async { client.sleep(short).await.map(drop) };
+            let call = async { client.sleep(short).await.map(drop) };
             tokio::select! {
                 biased;
-                _ = dropped => panic!("the server sleeps"),
-                () = tokio::task::yield_now() => {}
+                // This thread slept longer than the server: nothing is left to drop.
+                slept = call => slept.unwrap(),
+                () = tokio::task::yield_now() => dropped += 1,
             }
             // The reply to the dropped one, still to come, has one of the two cells until then.
             client.sleep(short).await.unwrap();
             client.sleep(short).await.unwrap();
         }
+        assert!(dropped > 0, "a machine as slow as this one tests nothing");
     });
 }
 
