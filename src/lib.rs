@@ -132,15 +132,17 @@ mod ring;
 mod rpc;
 pub mod server;
 mod slab;
+mod streaming;
 mod sync;
 pub mod testing;
 mod wire;
 
 pub use client::{
-    Call, Channel, ChannelBuilder, Connect, ConnectError, Method, Pending, PendingRaw, RawCall,
+    BidiStreamingCall, Call, Channel, ChannelBuilder, ClientStreamingCall, Connect, ConnectError, Method, Pending,
+    PendingRaw, RawCall, Reply, SendAll, SendMessage, Sender, ServerStreamingCall,
 };
 #[cfg(feature = "tokio")]
-pub use client::{RawResponseFuture, ResponseFuture};
+pub use client::{RawResponseFuture, ResponseFuture, SendFuture};
 pub use connection::{Backing, Lane};
 pub use error::Violation;
 pub use os::Credentials;
@@ -148,9 +150,12 @@ pub use raw::{Loan, Payload, RawBody};
 pub use rpc::descriptors;
 pub use rpc::{Code, MetadataError, MetadataMap, MetadataValue, Request, Response, Status};
 pub use server::{Server, ServerBuilder};
+pub use streaming::{Messages, NextMessage, Streaming};
 
 #[doc(hidden)]
 pub use prost_types;
+/// What a stream of messages is to a task: of the `futures-core` crate.
+pub use futures_core::Stream;
 
 /// What generated code names.
 #[doc(hidden)]

@@ -11,6 +11,7 @@ use crate::client::connect::{self, Connect, ConnectError};
 use crate::client::method::Method;
 use crate::client::raw::RawCall;
 use crate::client::route::Route;
+use crate::client::streams::{BidiStreamingCall, ClientStreamingCall, ServerStreamingCall};
 use crate::connection::{Backing, Config, Lane, MAX_IN_FLIGHT, MAX_METADATA};
 use crate::os::{Credentials, Socket};
 use crate::raw::{Loan, RawBody};
@@ -85,6 +86,37 @@ impl Channel {
         Resp: Message + Default,
     {
         Call::new(&self.route, *method, request)
+    }
+
+    /// Opens a call that takes one message and answers with a stream. Generated clients call this.
+    pub fn server_streaming<Req, Resp>(
+        &self,
+        method: &Method,
+        request: Request<Req>,
+    ) -> ServerStreamingCall<'_, Req, Resp>
+    where
+        Req: Message,
+        Resp: Message + Default,
+    {
+        ServerStreamingCall::new(&self.route, *method, request)
+    }
+
+    /// Opens a call that takes a stream and answers with one message. Generated clients call this.
+    pub fn client_streaming<Req, Resp>(&self, method: &Method) -> ClientStreamingCall<'_, Req, Resp>
+    where
+        Req: Message,
+        Resp: Message + Default,
+    {
+        ClientStreamingCall::new(&self.route, *method)
+    }
+
+    /// Opens a call that takes a stream and answers with another one. Generated clients call this.
+    pub fn bidi_streaming<Req, Resp>(&self, method: &Method) -> BidiStreamingCall<'_, Req, Resp>
+    where
+        Req: Message,
+        Resp: Message + Default,
+    {
+        BidiStreamingCall::new(&self.route, *method)
     }
 
     /// Opens a call of plain bytes: see [`RawBody`] for what they can be.
