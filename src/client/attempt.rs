@@ -139,7 +139,7 @@ impl Greeting<'_> {
                 attempt.refused(refused.to_string())
             }
         })?;
-        let link = Arc::new(Link::new(agreed, self.socket, self.credentials));
+        let link = Arc::new(Link::new(agreed, self.socket, self.credentials)?);
         let mut session = Session::new(Role::Client, &link, self.frames);
         // The server may have written more behind its answer.
         session.on_frames(&link).map_err(|failure| attempt.refused(status_of(failure, &link).to_string()))?;

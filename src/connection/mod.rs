@@ -14,6 +14,7 @@
 
 mod arrivals;
 mod backing;
+mod bells;
 mod close;
 mod config;
 mod control;

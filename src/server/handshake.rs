@@ -200,7 +200,13 @@ impl Handshake {
                 return Step::Over;
             }
         }
-        let link = Link::new(agreed, self.socket, self.credentials);
+        let link = match Link::new(agreed, self.socket, self.credentials) {
+            Ok(link) => link,
+            Err(error) => {
+                tracing::warn!(%error, "a client cannot be served; see ulimit -n");
+                return Step::Over;
+            }
+        };
         let mut session = Session::new(Role::Server, &link, self.frames);
         // What came behind the request, stray descriptors among it. A failure closes the connection, which
         // its first turn sees.

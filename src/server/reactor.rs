@@ -373,7 +373,7 @@ impl Reactor {
         if let Some(Place::Open(connection)) = self.remove(index) {
             let link = &connection.peer().link;
             // By hand: a copy of the bell is with the peer, and handlers may keep the link for a while.
-            let _ = self.poller.remove(link.own_bell());
+            link.unwatch_bells(&self.poller);
             let _ = self.poller.remove(link.socket());
         }
     }
