@@ -37,11 +37,11 @@ mod writer;
 
 pub(crate) use close::CloseReason;
 pub use config::{Backing, Lane};
-pub(crate) use config::{Config, MAX_IN_FLIGHT, call_index};
+pub(crate) use config::{Config, FILE_BACKING, MAX_IN_FLIGHT, call_index};
 pub(crate) use control::{SocketState, read_control};
 pub(crate) use fill::Filled;
 pub(crate) use frames::Frames;
-pub(crate) use handshake::{ClientHandshake, HandshakeError, answer, check_methods, check_user, refusal};
+pub(crate) use handshake::{ClientHandshake, HandshakeError, answer, check_methods, printable, refusal};
 pub(crate) use lane::UNKNOWN_METHOD;
 pub(crate) use link::Link;
 pub(crate) use received::{Arrived, Kept, Outside, Received};

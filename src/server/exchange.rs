@@ -287,7 +287,7 @@ pub(super) fn panic_text(panic: &(dyn Any + Send)) -> Status {
     Status::internal(format!("the handler panicked: {}", text_of(panic)))
 }
 
-fn text_of(panic: &(dyn Any + Send)) -> &str {
+pub(super) fn text_of(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or_default()
 }

@@ -149,7 +149,7 @@ impl Host {
     /// # Errors
     /// As for a real server.
     pub fn bind(path: &Path) -> io::Result<Self> {
-        Listener::bind(path).map(Self)
+        Listener::bind(path, 0o600).map(Self)
     }
 
     /// Waits up to 5 seconds for a client and reads nothing of it.
