@@ -200,7 +200,11 @@ impl<'a> Held<'a> {
     #[inline(always)]
     fn run<T>(&mut self, handler: impl FnOnce(&mut Self, Context) -> Result<T, Status>) -> Result<T, Status> {
         self.check_wanted()?;
-        let context = Context { deadline: self.call.deadline, peer: Some(self.caller.credentials()) };
+        let context = Context {
+            deadline: self.call.deadline,
+            peer: Some(self.caller.credentials()),
+            wanted: Some(self.caller.wanted(self.call.call_id)),
+        };
         let outcome = handler(self, context);
         self.check_wanted()?;
         outcome
