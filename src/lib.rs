@@ -97,7 +97,8 @@
 //! - Waiting threads spin for some 50 µs, then sleep. An idle connection uses no processor time on either
 //!   side.
 //! - A received message is decoded from a private copy, made once; its `bytes` fields share that copy.
-//! - Linux on little-endian 64-bit machines, both processes of one user.
+//! - Linux on little-endian 64-bit machines; both processes of one user, unless a server
+//!   [admits](ServerBuilder::allow_uid) others.
 //!
 //! # The house
 //!
@@ -152,10 +153,10 @@ pub use rpc::{Code, MetadataError, MetadataMap, MetadataValue, Request, Response
 pub use server::{Server, ServerBuilder};
 pub use streaming::{Messages, NextMessage, Streaming};
 
-#[doc(hidden)]
-pub use prost_types;
 /// What a stream of messages is to a task: of the `futures-core` crate.
 pub use futures_core::Stream;
+#[doc(hidden)]
+pub use prost_types;
 
 /// What generated code names.
 #[doc(hidden)]

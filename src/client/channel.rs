@@ -242,6 +242,18 @@ impl ChannelBuilder {
         self
     }
 
+    /// Talks to servers of this user too; to those of the own user alone unless set. May be called again for
+    /// another one.
+    ///
+    /// It is the effective user that the kernel recorded when the server began to listen: who that is decides
+    /// whom this process tells what it sends. The server has to admit this process
+    /// ([`ServerBuilder::allow_uid`](crate::ServerBuilder::allow_uid)). Not for classic channels, nor for
+    /// [`Backing::File`]: their files are for processes of one user.
+    pub fn allow_uid(mut self, uid: u32) -> Self {
+        self.config.servers.push(uid);
+        self
+    }
+
     /// Longest time that connecting may take; 5 seconds unless set.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.config.handshake_timeout = timeout;

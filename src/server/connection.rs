@@ -57,7 +57,7 @@ pub(super) enum Turn {
 impl Connection {
     pub(super) fn new(link: Link, seat: Seat, session: Session) -> Self {
         Self {
-            peer: Arc::new(Peer::new(link)),
+            peer: Peer::new(link),
             _seat: seat,
             session,
             room: RoomWatch::new(WATCHED),

@@ -204,7 +204,11 @@ impl<'a> Held<'a> {
     #[inline(always)]
     fn run<T>(&mut self, handler: impl FnOnce(&mut Self, Context) -> Result<T, Status>) -> Result<T, Status> {
         self.check_wanted()?;
-        let context = Context { deadline: self.call.deadline, peer: Some(self.caller.credentials()) };
+        let context = Context {
+            deadline: self.call.deadline,
+            peer: Some(self.caller.credentials()),
+            wanted: Some(self.caller.wanted(self.call.call_id)),
+        };
         let outcome = handler(self, context);
         self.check_wanted()?;
         outcome
@@ -293,7 +297,7 @@ pub(super) fn panic_text(panic: &(dyn Any + Send)) -> Status {
     Status::internal(format!("the handler panicked: {}", text_of(panic)))
 }
 
-fn text_of(panic: &(dyn Any + Send)) -> &str {
+pub(super) fn text_of(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or_default()
 }

@@ -11,6 +11,7 @@
 //! one epoll for all of its connections. Handlers run on the reactor itself, or on a pool of threads: see
 //! [`Handlers`].
 
+mod admission;
 mod backlog;
 mod builder;
 mod caller;
