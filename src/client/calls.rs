@@ -107,6 +107,8 @@ pub(crate) enum Delivered {
     To(usize),
     /// Nobody waits any more.
     ToNobody,
+    /// There is no such call in flight, or it has no streams.
+    Unknown,
 }
 
 impl CallTable {
@@ -250,15 +252,14 @@ impl CallTable {
     /// Has `change` done to the streams of a call in flight. For the leader only.
     ///
     /// # Errors
-    /// If there is no such call, or it has no streams; and those of `change`.
+    /// Those of `change`.
     pub(crate) fn with_flow(
         &self,
         call_id: u32,
         change: impl FnOnce(&Flow) -> Result<(), Violation>,
     ) -> Result<Delivered, Violation> {
         let index = call_index(call_id);
-        let unknown = || Violation::Entry("of a stream that there is not");
-        let cell = self.find(index).ok_or_else(unknown)?;
+        let Some(cell) = self.find(index) else { return Ok(Delivered::Unknown) };
         let generation = call_id & !PHASE;
         let (pending, busy) = (generation | PENDING, generation | BUSY);
         // Acquire as in `deliver`.
@@ -266,16 +267,16 @@ impl CallTable {
             Ok(_) => {}
             // What was under way when the caller gave up.
             Err(seen) if seen == generation | ABANDONED => return Ok(Delivered::ToNobody),
-            Err(_) => return Err(unknown()),
+            Err(_) => return Ok(Delivered::Unknown),
         }
         // SAFETY: the phase is BUSY, in which only the leader touches the reply, and there is one leader.
         let changed = cell.reply.with(|reply| match unsafe { &(*reply).flow } {
-            Some(flow) => change(flow),
-            None => Err(unknown()),
+            Some(flow) => change(flow).map(|()| Delivered::To(index)),
+            None => Ok(Delivered::Unknown),
         });
         // Release as in `deliver`: whoever leaves comes after it.
         cell.state.store(pending, Ordering::Release);
-        changed.map(|()| Delivered::To(index))
+        changed
     }
 
     /// Marks a call whose reply its own caller has in hand, being the leader: nobody else can change `cell`,

@@ -96,7 +96,8 @@ impl Cancels {
             }
         }
         let mut others = self.others();
-        let sent = others.iter().take_while(|entry| !matches!(link.push(entry, None), Err(SendFailure::Wait)));
+        let sent =
+            others.iter().take_while(|entry| !matches!(link.push(entry, None), Err(SendFailure::Wait)));
         let sent = sent.count();
         others.drain(..sent);
         if others.is_empty() { link.space.leave() } else { self.keep_on(link) }

@@ -25,7 +25,7 @@ use crate::rpc::Status;
 use crate::sync::{AtomicBool, Ordering};
 
 /// How long a call without a deadline waits for room or slots before it gives up.
-const SPACE_PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const SPACE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long a caller that gives up waits for room to say so. After that others say it, when they call.
 const CANCEL_PATIENCE: Duration = Duration::from_millis(100);
@@ -299,8 +299,8 @@ impl Core {
             Err(SendFailure::Failed(status)) => return Err(status),
             Err(SendFailure::Wait) => {
                 // Whoever waits needs a cell to be woken at.
-                let claim = || self.calls.claim();
-                let ticket = claim().map_or_else(|| self.claim_after_reaping(claim), Ok)?;
+                let cell = || self.calls.claim();
+                let ticket = cell().map_or_else(|| self.claim_after_reaping(cell), Ok)?;
                 Unsent { core: self, ticket, deadline: None }.once_there_is_space(claim)?
             }
         };
@@ -309,7 +309,12 @@ impl Core {
 
     /// Leads, or waits to be served or to lead, until what the caller awaits has come, the deadline passes,
     /// or the connection closes. `index` is the caller's cell.
-    pub(super) fn run_until<A: Awaited>(&self, index: usize, deadline: Option<Instant>, awaited: &mut A) -> Stop {
+    pub(super) fn run_until<A: Awaited>(
+        &self,
+        index: usize,
+        deadline: Option<Instant>,
+        awaited: &mut A,
+    ) -> Stop {
         // The whole cost for a caller that is alone: it never registers.
         match self.lead.try_lead_directly() {
             Some(mut leader) => leader.drive(self, deadline, awaited),
@@ -379,9 +384,10 @@ impl Core {
             Event::Headers { call_id, mut payload } => {
                 let metadata = payload.take_metadata();
                 let delivered = self.calls.with_flow(call_id, |flow| flow.take_headers(metadata))?;
-                Ok(self.hand_to(delivered, awaited.cell()))
+                self.hand_to(delivered, awaited.cell())
             }
             Event::Credit { call_id, bytes } => {
+                // One of a call that has ended may come late: of no use, and no harm.
                 self.calls.with_flow(call_id, |flow| flow.credit(bytes))?;
                 // Whoever waits for it waits as for space.
                 self.wake_space_waiters();
@@ -420,16 +426,11 @@ impl Core {
             // Nothing that waits for credit will get any.
             self.wake_space_waiters();
         }
-        Ok(self.hand_to(delivered, own))
+        self.hand_to(delivered, own)
     }
 
     /// Puts a message of a stream where its reader finds it.
-    fn deliver_message(
-        &self,
-        call_id: u32,
-        payload: Arrived<'_>,
-        own: usize,
-    ) -> Result<Handed, Violation> {
+    fn deliver_message(&self, call_id: u32, payload: Arrived<'_>, own: usize) -> Result<Handed, Violation> {
         if !self.takes_at_once(call_index(call_id), own)
             && let Some(outside) = payload.outside.take()
         {
@@ -438,18 +439,18 @@ impl Core {
         let message = payload.keep();
         let delivered = self.calls.with_flow(call_id, |flow| flow.receive(message).map(drop))?;
         // More of the stream may be there, and is worth a look even to one who is alone.
-        self.hand_to(delivered, own);
-        Ok(Handed::ToOthers)
+        self.hand_to(delivered, own).map(|_| Handed::ToOthers)
     }
 
     /// Wakes whoever has got something.
-    fn hand_to(&self, delivered: Delivered, own: usize) -> Handed {
+    fn hand_to(&self, delivered: Delivered, own: usize) -> Result<Handed, Violation> {
         match delivered {
-            Delivered::To(index) if index == own => return Handed::InCell,
+            Delivered::To(index) if index == own => return Ok(Handed::InCell),
             Delivered::To(index) => self.lead.wake(index),
             Delivered::ToNobody => {}
+            Delivered::Unknown => return Err(Violation::Entry("of a stream that there is not")),
         }
-        Handed::ToOthers
+        Ok(Handed::ToOthers)
     }
 
     /// Whether the caller of a cell waits for its reply, and so takes it from where it lies. For one who does

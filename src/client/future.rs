@@ -124,7 +124,7 @@ impl<'a, K: Kind<'a>> Machine<'a, K> {
                 let space = core.space.register(&core.link.space, index);
                 // A leader that is parked has not heard of us: it must arm `want_space`.
                 core.link.nudge();
-                let patience = Patience::new(core, index);
+                let patience = Patience::new(&**core, index);
                 self.stage = Stage::Crowded { patience, _space: space, until, head, unsent };
                 self.try_again(cx)
             }

@@ -43,8 +43,8 @@ pub use connect::{Connect, ConnectError};
 pub use future::{RawResponseFuture, ResponseFuture};
 pub use method::Method;
 pub use raw::{PendingRaw, RawCall};
+#[cfg(feature = "tokio")]
+pub use streams::SendFuture;
 pub use streams::{
     BidiStreamingCall, ClientStreamingCall, Reply, SendAll, SendMessage, Sender, ServerStreamingCall,
 };
-#[cfg(feature = "tokio")]
-pub use streams::SendFuture;

@@ -88,11 +88,16 @@ impl Flow {
     #[inline]
     pub(crate) fn spend(&self, len: usize) -> bool {
         // One task or thread sends at a time, so nobody else subtracts.
-        let may_send = self.balance.load(Ordering::Relaxed) > 0;
+        let may_send = self.may_send();
         if may_send {
             self.balance.fetch_sub(Self::cost(len), Ordering::Relaxed);
         }
         may_send
+    }
+
+    /// Whether the peer takes another message now.
+    pub(crate) fn may_send(&self) -> bool {
+        self.balance.load(Ordering::Relaxed) > 0
     }
 
     /// The message was not sent after all.

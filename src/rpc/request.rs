@@ -42,11 +42,6 @@ impl<T> Request<T> {
         Metadata { initial: self.metadata.to_pairs(), ..Metadata::default() }.encode()
     }
 
-    /// The same call with another message.
-    pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Request<U> {
-        Request { message: change(self.message), metadata: self.metadata, context: self.context }
-    }
-
     /// The message.
     pub fn get_ref(&self) -> &T {
         &self.message

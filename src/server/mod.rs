@@ -22,6 +22,7 @@ mod descriptors;
 mod detached;
 mod exchange;
 mod executor;
+mod flows;
 mod handshake;
 mod inboxes;
 mod kind;
@@ -34,6 +35,7 @@ mod seats;
 #[cfg(feature = "tokio")]
 mod serving;
 mod shutdown;
+mod streams;
 
 pub use builder::{BindError, Handlers, Server, ServerBuilder};
 pub use exchange::{Exchange, Handled, Replier};

@@ -65,7 +65,7 @@ impl Peer {
         }
         let filled = match Filled::begin(&self.link, head, len) {
             Ok(Some(filled)) => return self.fill(answer, filled, message),
-            Ok(None) => prepare(&self.link, head, message, len),
+            Ok(None) => prepare(&*self.link, head, message, len),
             Err(failure) => Err(failure),
         };
         match filled {
@@ -141,6 +141,15 @@ impl Peer {
             Ok(prepared) => self.send(answer, prepared),
             Err(SendFailure::Wait) => self.put_aside(answer, head, metadata, text),
             Err(SendFailure::Failed(_)) => self.calls.end(answer.call_id),
+        }
+    }
+
+    /// Says that so much more of a stream is taken.
+    #[cold]
+    pub(super) fn credit(&self, call_id: u32, bytes: u32) {
+        let entry = Entry::credit(call_id, bytes);
+        if let Err(SendFailure::Wait) = self.link.push(&entry, None) {
+            self.backlog.push(&self.link, Queued::Entry(entry));
         }
     }
 

@@ -58,9 +58,8 @@ impl Held {
         let head = unsent.head_of(method, shape)?;
         let (metadata, message) = (request.encoded_metadata(), request.get_ref());
         let (len, mut prepared) = (message.encoded_len(), None);
-        unsent.once_there_is_space(|| {
-            send_whole(&core.link, head, &metadata, message, len, &mut prepared)
-        })?;
+        unsent
+            .once_there_is_space(|| send_whole(&core.link, head, &metadata, message, len, &mut prepared))?;
         Ok(Self::new(core, unsent, flow, deadline))
     }
 
@@ -119,8 +118,7 @@ impl Held {
         if look() {
             return Ok(());
         }
-        let stop =
-            self.core.run_until(index, self.deadline, &mut Sight { cell: index, has_come: &mut look });
+        let stop = self.core.run_until(index, self.deadline, &mut Sight { cell: index, has_come: &mut look });
         if look() { Ok(()) } else { Err(self.stopped(stop)) }
     }
 

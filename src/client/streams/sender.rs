@@ -14,9 +14,9 @@ use std::time::Instant;
 use prost::Message;
 
 use crate::client::core::{Core, deadline_exceeded};
-use crate::client::streams::held::Held;
 #[cfg(feature = "tokio")]
 use crate::client::streams::held::Crowd;
+use crate::client::streams::held::Held;
 use crate::connection::{Flow, Link, Prepared, SendFailure, send_in_flow};
 use crate::ring::Entry;
 use crate::rpc::Status;
@@ -58,11 +58,7 @@ impl<Req: Message> Sender<Req> {
     /// Tells the server that no more messages come.
     pub fn finish(self) {}
 
-    fn attempt(
-        &self,
-        message: &Req,
-        prepared: &mut Option<Prepared<Arc<Link>>>,
-    ) -> Result<(), SendFailure> {
+    fn attempt(&self, message: &Req, prepared: &mut Option<Prepared<Arc<Link>>>) -> Result<(), SendFailure> {
         if self.flow.is_over() {
             return Err(SendFailure::Failed(has_ended()));
         }

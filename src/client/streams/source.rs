@@ -1,8 +1,8 @@
 //! The messages of a response, as they come out of a channel.
 
-use std::task::{Context, Poll};
 #[cfg(feature = "tokio")]
 use std::task::ready;
+use std::task::{Context, Poll};
 
 use crate::client::call::failure;
 use crate::client::streams::held::Held;

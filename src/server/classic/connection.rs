@@ -202,7 +202,7 @@ impl ClassicConnection {
 
     fn call(&self, method: String, number: u32, payload: Option<Private>, shared: &Shared) {
         let call_id = self.peer.begin(method);
-        let call = Incoming { call_id, method: number, deadline: None };
+        let call = Incoming { call_id, method: number, deadline: None, flow: None, many: false };
         let payload = Arrived { inline: Inline::EMPTY, outside: &mut payload.map(Outside::Private) };
         shared.dispatch.call(Caller::Socket(&self.caller), call, payload);
     }
