@@ -14,7 +14,7 @@ const SERVICES: [(&str, &str); 2] =
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
     let descriptors = protox::compile(["proto/mmap_rpc.proto"], ["proto"])?;
-    prost_build::Config::new().compile_fds(descriptors)?;
+    prost_build::Config::new().bytes(["."]).compile_fds(descriptors)?;
 
     let out = env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?;
     for (proto, descriptors) in SERVICES {

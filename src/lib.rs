@@ -146,7 +146,7 @@ pub use error::Violation;
 pub use os::Credentials;
 pub use raw::{Loan, Payload, RawBody};
 pub use rpc::descriptors;
-pub use rpc::{Code, Request, Response, Status};
+pub use rpc::{Code, MetadataError, MetadataMap, MetadataValue, Request, Response, Status};
 pub use server::{Server, ServerBuilder};
 
 #[doc(hidden)]

@@ -64,10 +64,10 @@ fn a_client_that_misuses_its_ring_is_cut_off_by_name() {
     let site = Site::new();
     let before = holdings();
     let mut bad = entries(RawEntry::request(1, ECHO));
-    bad.push((RawEntry::reply(1), &["a client sends only requests and cancels"]));
+    bad.push((RawEntry::reply(1), &["a client sends neither replies nor goaway"]));
     bad.push((
         RawEntry { head: [4, 0, 0, 0, 0, 0, 0], ..RawEntry::default() },
-        &["a client sends only requests"],
+        &["a client sends neither replies"],
     ));
     bad.push((RawEntry::request(1024, ECHO), &["limit exceeded", "0x400 is beyond max_in_flight (1024)"]));
     bad.push((RawEntry::request(u32::MAX, ECHO), &["beyond max_in_flight (1024)"]));

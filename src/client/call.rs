@@ -84,18 +84,17 @@ impl<'a, Req: Message, Resp: Message + Default> Call<'a, Req, Resp> {
     #[inline]
     pub fn start(self) -> Result<Pending<'a, Resp>, Status> {
         let deadline = self.limit.end();
-        let message = self.request.get_ref();
         let core = match self.route {
             Route::Ring(core) => &**core,
             Route::Classic(pool) => {
-                let lease = start_classic(pool, self.method, deadline, message)?;
+                let lease = start_classic(pool, self.method, deadline, &self.request)?;
                 return Ok(Pending { call: InFlight::Classic(lease), reply: PhantomData });
             }
         };
         let unsent = core.begin(self.method, deadline)?;
-        let (head, len) = (unsent.head(self.method)?, message.encoded_len());
+        let (head, len) = (unsent.head(self.method)?, self.request.get_ref().encoded_len());
         let mut prepared = None;
-        unsent.once_there_is_space(|| send_message(&core.link, head, message, len, &mut prepared))?;
+        unsent.once_there_is_space(|| send_message(&core.link, head, &self.request, len, &mut prepared))?;
         let ticket = unsent.sent();
         Ok(Pending { call: InFlight::new(core, ticket, deadline), reply: PhantomData })
     }
@@ -124,7 +123,7 @@ impl<Resp: Message + Default> Pending<'_, Resp> {
     /// As [`Call::wait`].
     #[inline]
     pub fn wait(self) -> Result<Response<Resp>, Status> {
-        self.call.wait(|payload| payload.decode().map(Response::new).map_err(|error| undecodable(&error)))
+        self.call.wait(read_response)
     }
 }
 
@@ -241,14 +240,25 @@ fn successful<R>(
     }
 }
 
+/// Reads a reply of one message.
+#[inline(always)]
+pub(super) fn read_response<M: Message + Default>(mut payload: Arrived<'_>) -> Result<Response<M>, Status> {
+    let metadata = payload.take_metadata();
+    match payload.decode() {
+        Ok(message) => Ok(Response::received(message, metadata)),
+        Err(error) => Err(undecodable(&error)),
+    }
+}
+
 #[cold]
 pub(super) fn undecodable(error: &DecodeError) -> Status {
     Status::internal(format!("the reply does not decode: {error}"))
 }
 
 #[cold]
-fn failure(code: u32, payload: Arrived<'_>) -> Status {
-    Status::decode_payload(code, &payload.into_vec())
+fn failure(code: u32, mut payload: Arrived<'_>) -> Status {
+    let metadata = payload.take_metadata();
+    Status::decode_payload(code, &payload.into_vec()).with_metadata(metadata)
 }
 
 impl Drop for OnRing<'_> {

@@ -17,9 +17,10 @@ use crate::client::drivers::Drivers;
 use crate::client::lead::Lead;
 use crate::client::method::Method;
 use crate::client::space::SpaceWaiters;
-use crate::connection::{Arrived, Event, Head, Link, Outside, SendFailure, Slot, call_index};
+use crate::connection::{Arrived, Event, Head, Link, SendFailure, Slot, call_index};
 use crate::error::Violation;
 use crate::raw::Loan;
+use crate::ring::Shape;
 use crate::rpc::Status;
 use crate::sync::{AtomicBool, Ordering};
 
@@ -342,7 +343,12 @@ impl Core {
                 self.draining.store(true, Ordering::Relaxed);
                 Ok(Handed::ToOthers)
             }
-            Event::Request { .. } | Event::Cancel { .. } => unreachable!("the session admits by role"),
+            Event::Message { .. } | Event::Credit { .. } | Event::Headers { .. } => {
+                Err(Violation::Entry("of a stream that there is not"))
+            }
+            Event::Request { .. } | Event::Cancel { .. } | Event::End { .. } => {
+                unreachable!("the session admits by role")
+            }
         }
     }
 
@@ -358,7 +364,7 @@ impl Core {
             && let Some(outside) = payload.outside.take()
         {
             // Before the cell is entered: a caller who leaves waits for whoever is in it.
-            *payload.outside = Some(Outside::Private(outside.into_private()));
+            *payload.outside = Some(outside.made_private());
         }
         let delivered = self.calls.deliver(call_id, |reply| {
             reply.code = code;
@@ -435,7 +441,8 @@ impl Unsent<'_> {
     #[inline]
     pub(super) fn head(&self, method: Method) -> Result<Head, Status> {
         let deadline_us = self.deadline.map_or(Ok(0), remaining_us)?;
-        Ok(Head::Request { method: method.id(), call_id: self.ticket.call_id, deadline_us })
+        let (method, call_id, shape) = (method.id(), self.ticket.call_id, Shape::Unary);
+        Ok(Head::Request { method, call_id, deadline_us, shape })
     }
 
     /// Makes an attempt that takes space, again and again until there is some.

@@ -11,7 +11,7 @@ use std::time::Instant;
 use prost::Message;
 use tokio::task::JoinHandle;
 
-use crate::client::call::{Call, OnRing, undecodable};
+use crate::client::call::{Call, OnRing, read_response};
 use crate::client::core::{SPACE_PATIENCE, Unsent, no_space};
 use crate::client::driver::Stop;
 use crate::client::drivers::current_runtime;
@@ -217,13 +217,13 @@ where
 
     #[inline]
     fn send(&mut self, link: &'a Arc<Link>, head: Head) -> Result<(), SendFailure> {
-        let message = self.request.as_ref().expect("not sent before").get_ref();
-        send_message(link, head, message, message.encoded_len(), &mut self.prepared)
+        let request = self.request.as_ref().expect("not sent before");
+        send_message(link, head, request, request.get_ref().encoded_len(), &mut self.prepared)
     }
 
     #[inline]
     fn read(payload: Arrived<'_>) -> Result<Response<Resp>, Status> {
-        payload.decode().map(Response::new).map_err(|error| undecodable(&error))
+        read_response(payload)
     }
 
     fn elsewhere(&mut self, route: Route, method: Method, limit: TimeLimit) -> Blocking<Self::Reply> {

@@ -11,7 +11,7 @@ use crate::client::method::Method;
 use crate::connection::{Arrived, Outside};
 use crate::raw::RawBody;
 use crate::ring::Inline;
-use crate::rpc::{Letter, Status, write_bytes, write_message};
+use crate::rpc::{Letter, Request, Status, write_bytes, write_message};
 
 /// A channel's connection, or connections.
 #[derive(Clone)]
@@ -30,8 +30,12 @@ pub(super) fn start_classic<'a, M: Message>(
     pool: &'a Pool,
     method: Method,
     deadline: Option<Instant>,
-    message: &M,
+    request: &Request<M>,
 ) -> Result<Lease<'a>, Status> {
+    if !request.metadata().is_empty() {
+        return Err(Status::unimplemented("the classic protocol carries no metadata; call without"));
+    }
+    let message = request.get_ref();
     let len = message.encoded_len();
     pool.start(method, deadline, len, &|file| write_message(file, message, len, Letter::Request))
 }

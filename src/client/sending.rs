@@ -4,19 +4,26 @@ use std::sync::Arc;
 
 use prost::Message;
 
-use crate::connection::{Filled, Head, Link, Prepared, SendFailure, encode_inline, prepare};
+use crate::connection::{
+    Filled, Head, Link, Prepared, SendFailure, encode_inline, prepare, prepare_annotated,
+};
 use crate::raw::RawBody;
 use crate::ring::INLINE_BYTES;
+use crate::rpc::Request;
 
 /// Sends a message of `len` bytes. What an attempt that had to wait has done already is in `prepared`.
 #[inline(always)]
 pub(super) fn send_message<'a, M: Message>(
     link: &'a Arc<Link>,
     head: Head,
-    message: &M,
+    request: &Request<M>,
     len: usize,
     prepared: &mut Option<Prepared<&'a Link>>,
 ) -> Result<(), SendFailure> {
+    let message = request.get_ref();
+    if !request.metadata().is_empty() {
+        return send_annotated(link, head, request, len, prepared);
+    }
     if len <= INLINE_BYTES {
         let mut entry = head.inline();
         encode_inline(&mut entry, message, len).map_err(SendFailure::Failed)?;
@@ -27,6 +34,21 @@ pub(super) fn send_message<'a, M: Message>(
             return filled.send(message, || {}).map_err(SendFailure::Failed);
         }
         *prepared = Some(prepare(link, head, message, len)?);
+    }
+    prepared.as_mut().expect("made above").send(link)
+}
+
+#[cold]
+fn send_annotated<'a, M: Message>(
+    link: &'a Arc<Link>,
+    head: Head,
+    request: &Request<M>,
+    len: usize,
+    prepared: &mut Option<Prepared<&'a Link>>,
+) -> Result<(), SendFailure> {
+    if prepared.is_none() {
+        let metadata = request.encoded_metadata();
+        *prepared = Some(prepare_annotated(&**link, head, &metadata, request.get_ref(), len)?);
     }
     prepared.as_mut().expect("made above").send(link)
 }

@@ -324,7 +324,13 @@ mod tests {
     use super::*;
 
     fn limits(max_message_size: u64, max_region_bytes: u64) -> Limits {
-        Limits { max_message_size, max_region_bytes, max_in_flight: 1 }
+        Limits {
+            max_message_size,
+            max_region_bytes,
+            max_in_flight: 1,
+            max_metadata_size: 0,
+            stream_window: 0,
+        }
     }
 
     #[test]

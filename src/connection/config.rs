@@ -92,7 +92,13 @@ impl Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            limits: Limits { max_message_size: 64 << 20, max_region_bytes: 256 << 20, max_in_flight: 1024 },
+            limits: Limits {
+                max_message_size: 64 << 20,
+                max_region_bytes: 256 << 20,
+                max_in_flight: 1024,
+                max_metadata_size: 8 << 10,
+                stream_window: 256 << 10,
+            },
             handshake_timeout: Duration::from_secs(5),
             spin: SPIN_BUDGET,
             geometry: Geometry::standard(),

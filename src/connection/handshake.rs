@@ -320,7 +320,7 @@ pub(crate) fn check_methods(methods: &[String]) -> Result<(), String> {
         connection_id: "x".repeat(MAX_CONNECTION_ID),
         version: VERSIONS.1,
         features: u64::MAX,
-        limits: Limits { max_message_size: u64::MAX, max_region_bytes: u64::MAX, max_in_flight: u32::MAX },
+        limits: Limits::MOST,
         memory: Memory::BaseSegment { bytes: !4095 },
         methods: methods.to_vec(),
     };

@@ -26,9 +26,9 @@ use crate::connection::send::{Prepared, SendFailure, Slot};
 use crate::connection::session::Role;
 use crate::error::Violation;
 use crate::layout::{Handle, copy_to_slot};
-use crate::ring::{Body, Descriptor, Entry, Kind};
+use crate::ring::{Body, Descriptor, Entry, Kind, Shape};
 use crate::sync::Ordering;
-use crate::wire::{Failure, Message, RpcRequest, RpcResponse, Span};
+use crate::wire::{Failure, Message, Metadata, RpcRequest, RpcResponse, Span};
 
 /// What a client's call of an unknown method becomes: the number of no method.
 pub(crate) const UNKNOWN_METHOD: u32 = u32::MAX;
@@ -68,13 +68,10 @@ impl SocketLane {
 
 /// What came over the socket and waits for its driver.
 pub(super) enum Came {
-    Entry(Entry),
+    /// And its metadata, which are not part of its message here.
+    Entry(Entry, Metadata),
     /// A reply whose text no entry holds.
-    Failure {
-        call_id: u32,
-        code: u32,
-        text: String,
-    },
+    Failure { call_id: u32, code: u32, text: String, metadata: Metadata },
 }
 
 impl Link {
@@ -90,7 +87,8 @@ impl Link {
         self.lane.as_ref().and_then(|lane| lane.file.as_ref())
     }
 
-    /// [`push`](Self::push) on this lane, of an entry whose message, if it is in a slot, is `message`.
+    /// [`push`](Self::push) on this lane, of an entry whose bytes, if they are in a slot, are `bytes`. True if
+    /// the peer has that slot then: metadata and a failure's text travel in the frame.
     ///
     /// The frame waits in the outbox for what the socket does not take at once, and counts as sent. Before
     /// that one is out there is no room for another.
@@ -100,24 +98,37 @@ impl Link {
         &self,
         lane: &SocketLane,
         entry: &Entry,
-        message: &[u8],
-    ) -> Result<(), SendFailure> {
+        bytes: &[u8],
+    ) -> Result<bool, SendFailure> {
         debug_assert!(entry.released().is_none(), "slots go back by their own words on this lane");
-        if let Some(text) = failure_text(entry, message) {
-            return self.dispatch_entry(&self.message_of(lane, entry, None, text), None);
+        let bytes = match entry.body() {
+            Body::Inline(bytes) => bytes,
+            Body::Slot(_) => bytes,
+            Body::Fill(..) => unreachable!("what is read while it is written is for the ring lane"),
+        };
+        let (metadata, message) = bytes.split_at(entry.meta_len());
+        let metadata = Metadata::decode(metadata).expect("encoded by this side");
+        let is_failure = entry.kind() == Kind::Reply && entry.code() != 0;
+        if is_failure || message.is_empty() {
+            let text = if is_failure { message } else { &[] };
+            self.dispatch_entry(&self.message_of(lane, entry, metadata, None, text), None)?;
+            return Ok(false);
         }
         match entry.body() {
-            Body::Inline([]) => self.dispatch_entry(&self.message_of(lane, entry, None, &[]), None),
-            Body::Inline(bytes) => {
-                let mut slot = Slot::claim(self, bytes.len() as u64)?;
-                copy_to_slot(bytes, slot.bytes_mut(bytes.len()));
-                let descriptor = slot.descriptor(bytes.len() as u64);
-                self.push_message(lane, entry, descriptor, slot.bytes(bytes.len()))?;
-                slot.into_claim();
-                Ok(())
+            Body::Slot(Descriptor { handle, offset, length }) => {
+                let skipped = entry.meta_len() as u64;
+                let at = Descriptor { handle, offset: offset + skipped, length: length - skipped };
+                self.push_message(lane, entry, metadata, at, message)?;
+                Ok(true)
             }
-            Body::Slot(descriptor) => self.push_message(lane, entry, descriptor, message),
-            Body::Fill(..) => unreachable!("what is read while it is written is for the ring lane"),
+            _ => {
+                let mut slot = Slot::claim(self, message.len() as u64)?;
+                copy_to_slot(message, slot.bytes_mut(message.len()));
+                let descriptor = slot.descriptor(message.len() as u64);
+                self.push_message(lane, entry, metadata, descriptor, slot.bytes(message.len()))?;
+                slot.into_claim();
+                Ok(true)
+            }
         }
     }
 
@@ -125,13 +136,14 @@ impl Link {
         &self,
         lane: &SocketLane,
         entry: &Entry,
+        metadata: Metadata,
         descriptor: Descriptor,
         message: &[u8],
     ) -> Result<(), SendFailure> {
         if let Some(file) = &lane.file {
             file.publish(descriptor.offset, message)?;
         }
-        let frame = self.message_of(lane, entry, Some(descriptor), &[]);
+        let frame = self.message_of(lane, entry, metadata, Some(descriptor), &[]);
         self.dispatch_entry(&frame, Handle::new(descriptor.handle))
     }
 
@@ -161,6 +173,7 @@ impl Link {
         &self,
         lane: &SocketLane,
         entry: &Entry,
+        metadata: Metadata,
         descriptor: Option<Descriptor>,
         text: &[u8],
     ) -> Message {
@@ -177,6 +190,9 @@ impl Link {
                 call_id,
                 timeout_us: entry.deadline_us(),
                 request: span,
+                metadata,
+                streaming: entry.shape() != Shape::Unary,
+                messages_follow: entry.shape() == Shape::ManyRequests,
             }),
             Kind::Reply => Message::RpcResponse(RpcResponse {
                 connection_id,
@@ -187,7 +203,12 @@ impl Link {
                     // A status's text is UTF-8, and shorter than a frame's may be.
                     code => Err(Failure { code, text: String::from_utf8_lossy(text).into_owned() }),
                 },
+                metadata,
             }),
+            Kind::Message => Message::StreamMessage { call_id, message: span },
+            Kind::End => Message::StreamEnd { call_id },
+            Kind::Credit => Message::StreamCredit { call_id, bytes: entry.code() },
+            Kind::Headers => Message::StreamHeaders { call_id, metadata },
             Kind::Cancel => Message::Cancel { call_id },
             Kind::Goaway => Message::Goaway,
             Kind::Nop => Message::Doorbell,
@@ -195,30 +216,22 @@ impl Link {
     }
 }
 
-/// The text of an entry that is a failure, wherever it is.
-fn failure_text<'a>(entry: &'a Entry, message: &'a [u8]) -> Option<&'a [u8]> {
-    let is_failure = entry.kind() == Kind::Reply && entry.code() != 0;
-    is_failure.then(|| match entry.body() {
-        Body::Inline(text) => text,
-        _ => message,
-    })
-}
-
 impl<L: Deref<Target = Link>> Prepared<L> {
     /// [`send`](Self::send) on this lane.
     #[cold]
     #[inline(never)]
     pub(super) fn send_on_socket(&mut self, link: &Link, lane: &SocketLane) -> Result<(), SendFailure> {
-        let Some(slot) = &self.slot else { return link.push_on_socket(lane, &self.entry, &[]) };
+        let Some(slot) = &self.slot else {
+            return link.push_on_socket(lane, &self.entry, &[]).map(drop);
+        };
         let Body::Slot(descriptor) = self.entry.body() else {
             unreachable!("an entry with a slot describes it")
         };
-        link.push_on_socket(lane, &self.entry, slot.bytes(descriptor.length as usize))?;
-        let slot = self.slot.take().expect("looked at above");
-        if failure_text(&self.entry, &[]).is_none() {
+        let is_sent = link.push_on_socket(lane, &self.entry, slot.bytes(descriptor.length as usize))?;
+        // A slot whose bytes went into the frame goes back.
+        if let (true, Some(slot)) = (is_sent, self.slot.take()) {
             slot.into_claim();
         }
-        // The slot of a text that went into the frame goes back.
         Ok(())
     }
 }
@@ -242,32 +255,53 @@ pub(super) fn translate(
             Ok(Some(Descriptor { handle, offset: span.offset, length }))
         }
     };
-    Ok(Came::Entry(match (role, message) {
+    let mut metadata = Metadata::default();
+    let entry = match (role, message) {
         (Role::Server, Message::RpcRequest(request)) => {
-            let RpcRequest { connection_id, method, call_id, timeout_us, request } = request;
-            is_ours(link, &connection_id)?;
-            let method = link.methods().iter().position(|name| *name == method);
+            is_ours(link, &request.connection_id)?;
+            let method = link.methods().iter().position(|name| *name == request.method);
             let method = method.map_or(UNKNOWN_METHOD, |number| number as u32);
+            let (call_id, timeout_us) = (request.call_id, request.timeout_us);
             lane.remember(call_id, method);
-            match descriptor(request)? {
+            metadata = request.metadata;
+            let shape = match (request.streaming, request.messages_follow) {
+                (false, _) => Shape::Unary,
+                (true, false) => Shape::OneRequest,
+                (true, true) => Shape::ManyRequests,
+            };
+            let entry = match descriptor(request.request)? {
                 None => Entry::request_inline(method, call_id, timeout_us, &[]),
                 Some(descriptor) => Entry::request_slot(method, call_id, timeout_us, descriptor),
-            }
+            };
+            entry.with_shape(shape)
         }
-        (Role::Client, Message::RpcResponse(RpcResponse { connection_id, call_id, reply, .. })) => {
-            is_ours(link, &connection_id)?;
-            match reply.map(descriptor) {
+        (Role::Client, Message::RpcResponse(response)) => {
+            is_ours(link, &response.connection_id)?;
+            let call_id = response.call_id;
+            metadata = response.metadata;
+            match response.reply.map(descriptor) {
                 Ok(descriptor) => match descriptor? {
                     None => Entry::reply_inline(call_id, 0, None, &[]),
                     Some(descriptor) => Entry::reply_slot(call_id, 0, None, descriptor),
                 },
-                Err(Failure { code, text }) => return Ok(Came::Failure { call_id, code, text }),
+                Err(Failure { code, text }) => return Ok(Came::Failure { call_id, code, text, metadata }),
             }
         }
         (Role::Server, Message::Cancel { call_id }) => Entry::cancel(call_id),
+        (Role::Server, Message::StreamEnd { call_id }) => Entry::end(call_id),
         (Role::Client, Message::Goaway) => Entry::goaway(),
+        (Role::Client, Message::StreamHeaders { call_id, metadata: headers }) => {
+            metadata = headers;
+            Entry::headers_inline(call_id)
+        }
+        (_, Message::StreamMessage { call_id, message }) => match descriptor(message)? {
+            None => Entry::message_inline(call_id),
+            Some(descriptor) => Entry::message_slot(call_id, descriptor),
+        },
+        (_, Message::StreamCredit { call_id, bytes }) => Entry::credit(call_id, bytes),
         (_, other) => return Err(unexpected(&other)),
-    }))
+    };
+    Ok(Came::Entry(entry, metadata))
 }
 
 /// The id is for people, but one of another connection shows that its sender has mixed them up.

@@ -285,7 +285,7 @@ impl Link {
         }
         if let Some(lane) = &self.lane {
             debug_assert!(slot.is_none(), "a message in a slot is sent with its bytes on this lane");
-            return self.push_on_socket(lane, entry, &[]);
+            return self.push_on_socket(lane, entry, &[]).map(drop);
         }
         let reservation = match self.producer.reserve(self.producer_view()) {
             Ok(reservation) => reservation,

@@ -12,6 +12,7 @@
 //! Entries travel through rings, or, translated by `lane`, as frames on the socket. Regions are sealed
 //! memory, or, copied by `backing`, in a file. `docs/protocol.md` says all of it in bytes.
 
+mod annotated;
 mod arrivals;
 mod backing;
 mod close;
@@ -34,6 +35,8 @@ mod space;
 mod wakers;
 mod writer;
 
+pub(crate) use crate::wire::MAX_METADATA;
+pub(crate) use annotated::{prepare_annotated, prepare_bytes_behind};
 pub(crate) use close::CloseReason;
 pub use config::{Backing, Lane};
 pub(crate) use config::{Config, MAX_IN_FLIGHT, call_index};

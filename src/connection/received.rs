@@ -9,11 +9,13 @@ use std::sync::Arc;
 use bytes::{Buf, Bytes};
 use prost::{DecodeError, Message};
 
+use crate::connection::annotated::Annotated;
 use crate::connection::link::Link;
 use crate::connection::segments::PeerSegment;
 use crate::layout::{Handle, copy_from_shared, copy_to_slot};
 use crate::ring::{Inline, InlineBytes};
 use crate::rpc::{PooledBuf, Private, Short};
+use crate::wire::Metadata;
 
 /// What came with an entry, at the moment when it is looked at.
 ///
@@ -30,14 +32,22 @@ pub(crate) enum Outside {
     Slot(ReceivedSlot),
     /// Copied, and the slot returned, before somebody asked for it.
     Private(Private),
+    /// With metadata.
+    Annotated(Box<Annotated>),
 }
 
 impl Outside {
+    #[cold]
+    pub(super) fn annotated(metadata: Metadata, message: Self) -> Self {
+        Self::Annotated(Box::new(Annotated { metadata, message }))
+    }
+
     #[inline]
     fn len(&self) -> usize {
         match self {
             Self::Slot(slot) => slot.len,
             Self::Private(private) => private.remaining(),
+            Self::Annotated(annotated) => annotated.message.len(),
         }
     }
 
@@ -46,6 +56,17 @@ impl Outside {
         match self {
             Self::Slot(slot) => slot.into_private(),
             Self::Private(private) => private,
+            Self::Annotated(annotated) => annotated.message.into_private(),
+        }
+    }
+
+    /// The same for the message alone: metadata stay with it, and are private in any case.
+    pub(crate) fn made_private(self) -> Self {
+        match self {
+            Self::Annotated(annotated) => {
+                Self::annotated(annotated.metadata, annotated.message.made_private())
+            }
+            message => Self::Private(message.into_private()),
         }
     }
 
@@ -53,6 +74,30 @@ impl Outside {
         match self {
             Self::Slot(slot) => slot.to_vec(),
             Self::Private(private) => private.chunk().to_vec(),
+            Self::Annotated(annotated) => annotated.message.to_vec(),
+        }
+    }
+
+    /// Copies bytes from `start` on, which the caller has checked to be there.
+    fn copy_range(&self, start: usize, target: &mut [u8]) {
+        match self {
+            Self::Private(private) => copy_to_slot(&private.chunk()[start..start + target.len()], target),
+            Self::Slot(slot) => slot.copy_range(start, target),
+            Self::Annotated(annotated) => annotated.message.copy_range(start, target),
+        }
+    }
+
+    /// The bytes in place.
+    ///
+    /// # Safety
+    /// The peer must not write to them while the borrow lives.
+    unsafe fn as_trusted_slice(&self) -> &[u8] {
+        match self {
+            Self::Private(private) => private.chunk(),
+            // SAFETY: mapped for as long as the guard lives; the caller promises that nobody writes.
+            Self::Slot(slot) => unsafe { std::slice::from_raw_parts(slot.address, slot.len) },
+            // SAFETY: the caller's promise.
+            Self::Annotated(annotated) => unsafe { annotated.message.as_trusted_slice() },
         }
     }
 }
@@ -61,6 +106,26 @@ impl Arrived<'_> {
     #[inline(always)]
     pub(crate) fn len(&self) -> usize {
         self.outside.as_ref().map_or(self.inline.as_slice().len(), Outside::len)
+    }
+
+    /// Takes out the metadata that came with it; empty ones if none did.
+    #[inline(always)]
+    pub(crate) fn take_metadata(&mut self) -> Metadata {
+        // Looked at first: mostly there is nothing outside at all.
+        match self.outside {
+            Some(Outside::Annotated(_)) => self.take_annotation(),
+            _ => Metadata::default(),
+        }
+    }
+
+    #[cold]
+    fn take_annotation(&mut self) -> Metadata {
+        let Some(Outside::Annotated(annotated)) = self.outside.take() else {
+            unreachable!("the caller has looked")
+        };
+        let Annotated { metadata, message } = *annotated;
+        *self.outside = Some(message);
+        metadata
     }
 
     /// Decodes a message from a private copy of it, which inline bytes are already. A slot is returned.
@@ -189,6 +254,30 @@ impl ReceivedSlot {
         }
     }
 
+    /// Copies the first `count` bytes, which are none of the message: it begins behind them.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    pub(super) fn take_first(&mut self, count: usize) -> Vec<u8> {
+        assert!(count <= self.len, "taken past the end of a payload");
+        let mut first = vec![0; count];
+        self.copy_range(0, &mut first);
+        // SAFETY: `new` promised `len` mapped bytes, of which these are a part.
+        self.address = unsafe { self.address.add(count) };
+        self.len -= count;
+        first
+    }
+
+    /// Copies bytes from `start` on.
+    ///
+    /// # Panics
+    /// If the payload has fewer.
+    fn copy_range(&self, start: usize, target: &mut [u8]) {
+        assert!(start.checked_add(target.len()).is_some_and(|end| end <= self.len));
+        // SAFETY: `new` promised `len` mapped bytes, of which the range is a part.
+        unsafe { copy_from_shared(self.address.add(start), target.as_mut_ptr(), target.len()) };
+    }
+
     fn to_vec(&self) -> Vec<u8> {
         let mut copy = Vec::with_capacity(self.len);
         // SAFETY: `new` promised `len` mapped bytes; the vector has room for as many, nobody else sees it
@@ -258,17 +347,10 @@ impl Received {
     pub(crate) fn copy_range(&self, start: usize, target: &mut [u8]) {
         let end = start.checked_add(target.len()).filter(|&end| end <= self.len());
         assert!(end.is_some(), "range {start}..+{} of a payload of {} bytes", target.len(), self.len());
-        let private = match self {
-            Self::Inline(inline) => inline.as_slice(),
-            Self::Outside(Outside::Private(private)) => private.chunk(),
-            Self::Outside(Outside::Slot(slot)) => {
-                // SAFETY: the range was checked against `len`, which `new` promised to be mapped.
-                return unsafe {
-                    copy_from_shared(slot.address.add(start), target.as_mut_ptr(), target.len());
-                };
-            }
-        };
-        copy_to_slot(&private[start..start + target.len()], target);
+        match self {
+            Self::Inline(inline) => copy_to_slot(&inline.as_slice()[start..start + target.len()], target),
+            Self::Outside(outside) => outside.copy_range(start, target),
+        }
     }
 
     /// The payload, copied to a vector of its own.
@@ -286,11 +368,8 @@ impl Received {
     pub(crate) unsafe fn as_trusted_slice(&self) -> &[u8] {
         match self {
             Self::Inline(inline) => inline.as_slice(),
-            Self::Outside(Outside::Private(private)) => private.chunk(),
-            // SAFETY: mapped for as long as the guard lives; the caller promises that nobody writes.
-            Self::Outside(Outside::Slot(slot)) => unsafe {
-                std::slice::from_raw_parts(slot.address, slot.len)
-            },
+            // SAFETY: the caller's promise.
+            Self::Outside(outside) => unsafe { outside.as_trusted_slice() },
         }
     }
 }

@@ -9,7 +9,7 @@ use prost::Message;
 use crate::connection::link::Link;
 use crate::connection::writer::{encode, encode_short};
 use crate::layout::{Handle, copy_to_slot};
-use crate::ring::{Descriptor, Entry, INLINE_BYTES};
+use crate::ring::{Descriptor, Entry, INLINE_BYTES, Shape};
 use crate::rpc::Status;
 use crate::slab::Claim;
 
@@ -116,8 +116,25 @@ impl<L: Deref<Target = Link>> Drop for Slot<L> {
 /// Whom an entry is for and what it says, apart from its payload.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Head {
-    Request { method: u32, call_id: u32, deadline_us: u32 },
-    Reply { call_id: u32, code: u32, released: Option<Handle> },
+    Request {
+        method: u32,
+        call_id: u32,
+        deadline_us: u32,
+        shape: Shape,
+    },
+    Reply {
+        call_id: u32,
+        code: u32,
+        released: Option<Handle>,
+    },
+    /// A message of a stream.
+    Message {
+        call_id: u32,
+    },
+    /// Metadata and nothing else.
+    Headers {
+        call_id: u32,
+    },
 }
 
 impl Head {
@@ -125,12 +142,14 @@ impl Head {
     #[inline(always)]
     pub(crate) fn inline(self) -> Entry {
         match self {
-            Self::Request { method, call_id, deadline_us } => {
-                Entry::request_inline(method, call_id, deadline_us, &[])
+            Self::Request { method, call_id, deadline_us, shape } => {
+                Entry::request_inline(method, call_id, deadline_us, &[]).with_shape(shape)
             }
             Self::Reply { call_id, code, released } => {
                 Entry::reply_inline(call_id, code, released.map(Handle::get), &[])
             }
+            Self::Message { call_id } => Entry::message_inline(call_id),
+            Self::Headers { call_id } => Entry::headers_inline(call_id),
         }
     }
 
@@ -146,12 +165,14 @@ impl Head {
     #[inline]
     pub(super) fn slot(self, slot: Descriptor) -> Entry {
         match self {
-            Self::Request { method, call_id, deadline_us } => {
-                Entry::request_slot(method, call_id, deadline_us, slot)
+            Self::Request { method, call_id, deadline_us, shape } => {
+                Entry::request_slot(method, call_id, deadline_us, slot).with_shape(shape)
             }
             Self::Reply { call_id, code, released } => {
                 Entry::reply_slot(call_id, code, released.map(Handle::get), slot)
             }
+            Self::Message { call_id } => Entry::message_slot(call_id, slot),
+            Self::Headers { call_id } => Entry::headers_slot(call_id, slot),
         }
     }
 }

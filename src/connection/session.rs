@@ -15,6 +15,7 @@ use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use crate::connection::annotated::{take_off_inline, take_off_slot};
 use crate::connection::arrivals::{Advance, Arrivals};
 use crate::connection::close::CloseReason;
 use crate::connection::frames::Frames;
@@ -25,7 +26,7 @@ use crate::connection::segments::PeerSegments;
 use crate::connection::send::SendFailure;
 use crate::error::Violation;
 use crate::layout::Handle;
-use crate::ring::{Body, Consumer, Entry, Inline, Kind, Next, Sleeper};
+use crate::ring::{Body, Consumer, Entry, Inline, Kind, Next, Shape, Sleeper};
 use crate::wire::Message;
 
 /// Which side of the connection this is: it decides which entries may come.
@@ -42,6 +43,7 @@ pub(crate) enum Event<'a> {
         method: u32,
         /// Time left, in microseconds; 0 if the caller waits for ever.
         deadline_us: u32,
+        shape: Shape,
         payload: Arrived<'a>,
     },
     Reply {
@@ -52,6 +54,25 @@ pub(crate) enum Event<'a> {
     Cancel {
         call_id: u32,
     },
+    /// A message of a stream.
+    Message {
+        call_id: u32,
+        payload: Arrived<'a>,
+    },
+    /// The client sends no further message of this call.
+    End {
+        call_id: u32,
+    },
+    /// The peer takes so much more of a stream.
+    Credit {
+        call_id: u32,
+        bytes: u32,
+    },
+    /// The server has taken up a call whose reply is a stream.
+    Headers {
+        call_id: u32,
+        payload: Arrived<'a>,
+    },
     /// The peer takes no further requests.
     Goaway,
 }
@@ -61,8 +82,11 @@ impl Event<'_> {
     #[inline]
     pub(crate) fn len(&self) -> usize {
         match self {
-            Self::Request { payload, .. } | Self::Reply { payload, .. } => payload.len(),
-            Self::Cancel { .. } | Self::Goaway => 0,
+            Self::Request { payload, .. }
+            | Self::Reply { payload, .. }
+            | Self::Message { payload, .. }
+            | Self::Headers { payload, .. } => payload.len(),
+            Self::Cancel { .. } | Self::End { .. } | Self::Credit { .. } | Self::Goaway => 0,
         }
     }
 
@@ -212,8 +236,8 @@ impl Session {
             Some(true) => link.space_freed(),
         }
         self.entry.admit_in_place()?;
-        if self.entry.has_slot() {
-            return self.poll_slot(link, false, handle);
+        if !self.entry.is_plain() {
+            return self.poll_marked(link, false, handle);
         }
         let payload = Arrived { inline: self.entry.inline(), outside: &mut None };
         hand_over(event(self.role, link, &self.entry, payload)?, handle)
@@ -244,22 +268,28 @@ impl Session {
             }
         }
         match self.stalled.take() {
-            Some(stalled) => self.poll_slot(link, matches!(stalled, Stalled::SocketWasDry), handle),
+            Some(stalled) => self.poll_marked(link, matches!(stalled, Stalled::SocketWasDry), handle),
             None => self.poll_ring(link, handle),
         }
     }
 
-    /// What becomes of an entry whose message is in a slot. `announced`: its segment must be known by now.
+    /// What becomes of an entry with flags or metadata: most often its message is in a slot. `announced`: its
+    /// segment must be known by now.
     #[inline]
-    fn poll_slot<R>(
+    fn poll_marked<R>(
         &mut self,
         link: &Arc<Link>,
         announced: bool,
         handle: impl FnOnce(Event<'_>) -> Result<R, Violation>,
     ) -> Result<Polled<R>, Violation> {
-        let entry = &self.entry;
+        let (entry, meta_len) = (&self.entry, self.entry.meta_len());
         let (Body::Slot(descriptor) | Body::Fill(descriptor, _)) = entry.body() else {
-            unreachable!("the caller has looked")
+            let (inline, outside) = match meta_len {
+                0 => (entry.inline(), None),
+                len => (Inline::EMPTY, Some(take_off_inline(link, entry.inline().as_slice(), len)?)),
+            };
+            let payload = Arrived { inline, outside: &mut { outside } };
+            return hand_over(event(self.role, link, entry, payload)?, handle);
         };
         if !announced && !self.segments.knows(descriptor.handle) {
             self.stalled = Some(Stalled::Awaited);
@@ -271,7 +301,11 @@ impl Session {
             self.arrivals.begin(entry.clone(), slot, fill)?;
             return Ok(Polled::Nothing);
         }
-        let payload = Arrived { inline: Inline::EMPTY, outside: &mut Some(Outside::Slot(slot)) };
+        let outside = match meta_len {
+            0 => Outside::Slot(slot),
+            len => take_off_slot(link, slot, len)?,
+        };
+        let payload = Arrived { inline: Inline::EMPTY, outside: &mut Some(outside) };
         hand_over(event(self.role, link, entry, payload)?, handle)
     }
 
@@ -407,9 +441,16 @@ fn event<'a>(
     let call_id = entry.call_id();
     Ok(Some(match (role, entry.kind()) {
         (Role::Server, Kind::Request) => {
-            Event::Request { call_id, method: entry.code(), deadline_us: entry.deadline_us(), payload }
+            let (method, deadline_us, shape) = (entry.code(), entry.deadline_us(), entry.shape());
+            if shape == Shape::ManyRequests && payload.len() > 0 {
+                return Err(Violation::Entry("a message, and others follow"));
+            }
+            Event::Request { call_id, method, deadline_us, shape, payload }
         }
         (Role::Server, Kind::Cancel) => Event::Cancel { call_id },
+        (Role::Server, Kind::End) => Event::End { call_id },
+        (_, Kind::Message) => Event::Message { call_id, payload },
+        (_, Kind::Credit) => Event::Credit { call_id, bytes: entry.code() },
         (Role::Client, Kind::Reply) => {
             if let Some(raw) = entry.released() {
                 let handle = Handle::new(raw).ok_or(Violation::ForgedRelease { handle: raw })?;
@@ -418,8 +459,10 @@ fn event<'a>(
             Event::Reply { call_id, code: entry.code(), payload }
         }
         (Role::Client, Kind::Goaway) => Event::Goaway,
+        (Role::Client, Kind::Headers) if payload.len() == 0 => Event::Headers { call_id, payload },
+        (Role::Client, Kind::Headers) => return Err(Violation::Entry("message with a kind that has none")),
         (_, Kind::Nop) => return Ok(None),
-        (Role::Client, _) => return Err(Violation::Entry("a server sends only replies and goaway")),
-        (Role::Server, _) => return Err(Violation::Entry("a client sends only requests and cancels")),
+        (Role::Client, _) => return Err(Violation::Entry("a server sends neither requests nor cancels")),
+        (Role::Server, _) => return Err(Violation::Entry("a client sends neither replies nor goaway")),
     }))
 }

@@ -1,25 +1,29 @@
 //! What an entry means: the fields of its head, and the checks that a peer's entry must pass.
 //!
-//! | word | request | reply | cancel | goaway, NOP |
-//! |---|---|---|---|---|
-//! | kind, flags | 1, SLOT, FILL or none | 2, SLOT, FILL or none | 3, none | 4 or 5, none |
-//! | meta_len | 0 in this version | 0 | 0 | 0 |
-//! | call_id | the call | the call | the call | 0 |
-//! | code | method id | status code | 0 | 0 |
-//! | deadline_us | time left, µs; 0 none; saturates | released handle + 1; 0 none | 0 | 0 |
-//! | handle | the slot's, or 0 | the slot's, or 0 | 0 | 0 |
-//! | length | inline length, 0 with a slot | the same | 0 | 0 |
-//! | reserved | 0 | 0 | 0 | 0 |
+//! | word | request | reply | message, headers | credit | cancel, end | goaway, NOP |
+//! |---|---|---|---|---|---|---|
+//! | kind | 1 | 2 | 6, 9 | 8 | 3, 7 | 4, 5 |
+//! | flags | SLOT, FILL, STREAM, MORE | SLOT, FILL | SLOT | none | none | none |
+//! | meta_len | bytes of metadata | the same | 0; all there is | 0 | 0 | 0 |
+//! | call_id | the call | the call | the call | the call | the call | 0 |
+//! | code | method id | status code | 0 | bytes granted | 0 | 0 |
+//! | deadline_us | time left, µs; 0 none; saturates | released handle + 1; 0 none | 0 | 0 | 0 | 0 |
+//! | handle | the slot's, or 0 | the same | the same | 0 | 0 | 0 |
+//! | length | inline length, 0 with a slot | the same | the same | 0 | 0 | 0 |
+//! | reserved | 0 | 0 | 0 | 0 | 0 | 0 |
 //!
-//! The body holds the inline bytes, or the descriptor's offset and length. With FILL, which implies SLOT, the
-//! message is still being written, and the body's next two words are its fill line and the level at which it
-//! starts. [`Entry::admit`] accepts exactly
+//! The body holds the inline bytes, or the descriptor's offset and length. Metadata precedes the message there,
+//! and counts as part of it. With FILL, which implies SLOT, the message is still being written, and the body's
+//! next two words are its fill line and the level at which it starts; such a message has no metadata, and is
+//! none of a stream's. With STREAM the call is one of streams; with MORE beside it, the request has no message:
+//! those of the client follow as entries of their own. [`Entry::admit`] accepts exactly
 //! what the builders build, so each field that a kind does not use is zero and can get a meaning in a later
 //! version. A descriptor stays raw here: whether it lies inside a slot is the slab's question.
 
+mod admit;
+
 use super::inline::Inline;
-use super::record::{FLAG_FILL, FLAG_SLOT, NOP, Record, word};
-use crate::error::Violation;
+use super::record::{FLAG_FILL, FLAG_MORE, FLAG_SLOT, FLAG_STREAM, NOP, Record, word};
 use crate::layout::words::{BODY_WORDS, HEAD_WORDS};
 
 // The drawing counts bytes from the low end of each word, and inline bytes are read through words.
@@ -45,6 +49,26 @@ pub(crate) enum Kind {
     Goaway = 4,
     /// Nothing: a position that was taken and given up.
     Nop = NOP,
+    /// A message of a stream.
+    Message = 6,
+    /// The client sends no further message of this call.
+    End = 7,
+    /// The reader of a stream takes so much more.
+    Credit = 8,
+    /// The server has taken up a call whose reply is a stream.
+    Headers = 9,
+}
+
+/// Which sides of a call are streams, as its client says: whether its own is decides what else may follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) enum Shape {
+    /// One message, and one reply.
+    #[default]
+    Unary,
+    /// One message; of the reply there may be many.
+    OneRequest,
+    /// Messages follow the request, which has none itself.
+    ManyRequests,
 }
 
 impl TryFrom<u8> for Kind {
@@ -58,6 +82,10 @@ impl TryFrom<u8> for Kind {
             3 => Self::Cancel,
             4 => Self::Goaway,
             NOP => Self::Nop,
+            6 => Self::Message,
+            7 => Self::End,
+            8 => Self::Credit,
+            9 => Self::Headers,
             _ => return Err("unknown kind"),
         })
     }
@@ -138,6 +166,51 @@ impl Entry {
         Self::blank(Kind::Reply, call_id, code, encode_released(released)).with_slot(slot)
     }
 
+    /// The same request, of a call that has streams. Without a message yet, if messages are to follow.
+    #[must_use]
+    pub(crate) fn with_shape(mut self, shape: Shape) -> Self {
+        let flags = match shape {
+            Shape::Unary => 0,
+            Shape::OneRequest => FLAG_STREAM,
+            Shape::ManyRequests => FLAG_STREAM | FLAG_MORE,
+        };
+        self.record.head[word::KIND] |= u32::from(flags) << 8;
+        self
+    }
+
+    /// A message of a stream, to be encoded in place as in [`request_inline`](Self::request_inline).
+    #[inline]
+    pub(crate) fn message_inline(call_id: u32) -> Self {
+        Self::blank(Kind::Message, call_id, 0, 0)
+    }
+
+    /// A message of a stream that is in a slot.
+    #[inline]
+    pub(crate) fn message_slot(call_id: u32, slot: Descriptor) -> Self {
+        Self::blank(Kind::Message, call_id, 0, 0).with_slot(slot)
+    }
+
+    /// The server has taken up a call, and says `metadata`, which are all of the entry's bytes.
+    pub(crate) fn headers_inline(call_id: u32) -> Self {
+        Self::blank(Kind::Headers, call_id, 0, 0)
+    }
+
+    /// The same, with metadata in a slot.
+    pub(crate) fn headers_slot(call_id: u32, slot: Descriptor) -> Self {
+        Self::blank(Kind::Headers, call_id, 0, 0).with_slot(slot)
+    }
+
+    /// The same entry, whose first `len` bytes are metadata.
+    ///
+    /// # Panics
+    /// If they are more than it can say.
+    #[must_use]
+    pub(crate) fn with_metadata(mut self, len: usize) -> Self {
+        let len = u16::try_from(len).expect("metadata is short");
+        self.record.head[word::KIND] |= u32::from(len) << 16;
+        self
+    }
+
     /// The same entry, for a message that is still being written into its slot.
     ///
     /// # Panics
@@ -156,6 +229,16 @@ impl Entry {
         Self::blank(Kind::Cancel, call_id, 0, 0)
     }
 
+    /// The client sends no further message of this call.
+    pub(crate) fn end(call_id: u32) -> Self {
+        Self::blank(Kind::End, call_id, 0, 0)
+    }
+
+    /// The reader of a call's stream takes `bytes` more, which is not zero.
+    pub(crate) fn credit(call_id: u32, bytes: u32) -> Self {
+        Self::blank(Kind::Credit, call_id, bytes, 0)
+    }
+
     /// No further requests are taken.
     pub(crate) fn goaway() -> Self {
         Self::blank(Kind::Goaway, 0, 0, 0)
@@ -166,57 +249,26 @@ impl Entry {
         Self::blank(Kind::Nop, 0, 0, 0)
     }
 
-    /// Checks an entry that a peer wrote.
-    ///
-    /// # Errors
-    /// [`Violation::Entry`], with the name of the check, unless one of the builders could have built it.
-    #[inline]
-    pub(crate) fn admit(record: Record) -> Result<Self, Violation> {
-        let mut entry = Self { record, kind: Kind::Nop };
-        entry.admit_in_place()?;
-        Ok(entry)
-    }
-
-    /// Where a peer's entry is to be copied to; [`admit_in_place`](Self::admit_in_place) follows.
-    #[inline]
-    pub(crate) fn record_mut(&mut self) -> &mut Record {
-        &mut self.record
-    }
-
-    /// [`admit`](Self::admit) for a record that lies here already. After an error it means nothing.
+    /// Whether the message is in the entry, and nothing else is said of it.
     #[inline(always)]
-    pub(crate) fn admit_in_place(&mut self) -> Result<(), Violation> {
-        self.check().map_err(Violation::Entry)
+    pub(crate) fn is_plain(&self) -> bool {
+        self.record.head[word::KIND] >> 8 == 0
     }
 
-    /// [`admit_in_place`](Self::admit_in_place), with the name of the check as the error: two words, where a
-    /// violation would be handed on through memory.
-    #[inline(always)]
-    fn check(&mut self) -> Result<(), &'static str> {
-        let head = &self.record.head;
-        let [kind, flags, meta_low, meta_high] = head[word::KIND].to_le_bytes();
-        let kind = Kind::try_from(kind)?;
-        let ensure = |good: bool, check: &'static str| good.then_some(()).ok_or(check);
-        ensure(flags & !(FLAG_SLOT | FLAG_FILL) == 0, "unknown flags")?;
-        ensure(flags != FLAG_FILL, "a fill without a slot")?;
-        ensure(meta_low | meta_high == 0, "metadata length not zero")?;
-        ensure(head[word::RESERVED] == 0, "reserved word not zero")?;
-        if flags & FLAG_SLOT != 0 {
-            ensure(head[word::LENGTH] == 0, "both inline and in a slot")?;
-        } else {
-            ensure(head[word::LENGTH] <= INLINE_BYTES as u32, "inline length out of range")?;
-            ensure(head[word::HANDLE] == 0, "handle without a slot")?;
+    /// How many of the first bytes are metadata.
+    #[inline]
+    pub(crate) fn meta_len(&self) -> usize {
+        (self.record.head[word::KIND] >> 16) as usize
+    }
+
+    /// Which sides of a request's call are streams.
+    #[inline]
+    pub(crate) fn shape(&self) -> Shape {
+        match self.flags() & (FLAG_STREAM | FLAG_MORE) {
+            0 => Shape::Unary,
+            FLAG_STREAM => Shape::OneRequest,
+            _ => Shape::ManyRequests,
         }
-        match kind {
-            Kind::Request | Kind::Reply => {}
-            Kind::Cancel | Kind::Goaway | Kind::Nop => {
-                ensure(flags == 0 && head[word::LENGTH] == 0, "message with a kind that has none")?;
-                ensure(head[word::CODE] == 0 && head[word::DEADLINE] == 0, "unused field not zero")?;
-                ensure(kind == Kind::Cancel || head[word::CALL_ID] == 0, "unused field not zero")?;
-            }
-        }
-        self.kind = kind;
-        Ok(())
     }
 
     #[inline(always)]
@@ -230,7 +282,7 @@ impl Entry {
         self.record.head[word::CALL_ID]
     }
 
-    /// Method id of a request, status code of a reply; neither has been checked.
+    /// Method id of a request, status code of a reply, bytes of a credit; none has been checked.
     #[inline(always)]
     pub(crate) fn code(&self) -> u32 {
         self.record.head[word::CODE]
@@ -300,7 +352,7 @@ impl Entry {
     #[inline(always)]
     pub(crate) fn set_inline_length(&mut self, length: usize) {
         assert!(length <= INLINE_BYTES && !self.has_slot());
-        assert!(matches!(self.kind, Kind::Request | Kind::Reply));
+        assert!(matches!(self.kind, Kind::Request | Kind::Reply | Kind::Message | Kind::Headers));
         self.record.head[word::LENGTH] = length as u32;
     }
 

@@ -67,7 +67,7 @@ mod tests;
 
 pub(crate) use consumer::{Consumer, Next};
 #[cfg(not(mmap_rpc_loom))]
-pub(crate) use entry::{Body, Descriptor, Entry, FillStart, INLINE_BYTES, Kind};
+pub(crate) use entry::{Body, Descriptor, Entry, FillStart, INLINE_BYTES, Kind, Shape};
 pub(crate) use heap::HeapRing;
 #[cfg(not(mmap_rpc_loom))]
 pub(crate) use inline::{Inline, InlineBytes};

@@ -25,6 +25,14 @@ pub(super) const FLAG_SLOT: u8 = 1;
 #[cfg(not(mmap_rpc_loom))]
 pub(super) const FLAG_FILL: u8 = 2;
 
+/// Flag of a request: the reply may be a stream, or the request is one.
+#[cfg(not(mmap_rpc_loom))]
+pub(super) const FLAG_STREAM: u8 = 4;
+
+/// Flag beside [`FLAG_STREAM`]: the request's messages follow, and none is here.
+#[cfg(not(mmap_rpc_loom))]
+pub(super) const FLAG_MORE: u8 = 8;
+
 /// Index of each field's word in the head, in the order of the drawing in `ring`.
 #[cfg(not(mmap_rpc_loom))]
 pub(super) mod word {
@@ -67,9 +75,8 @@ pub(crate) const FIRST_LINE: usize = if BODY_WORDS < 4 { BODY_WORDS } else { 4 }
 #[cfg(not(mmap_rpc_loom))]
 #[inline(always)]
 pub(crate) fn ends_in_first_line(head: &[u32; HEAD_WORDS]) -> bool {
-    let kind = head[word::KIND];
-    let in_slot = (kind >> 8) as u8 & FLAG_SLOT != 0;
-    in_slot || u64::from(kind >> 16) + u64::from(head[word::LENGTH]) <= FIRST_LINE as u64 * 8
+    let in_slot = (head[word::KIND] >> 8) as u8 & FLAG_SLOT != 0;
+    in_slot || head[word::LENGTH] <= FIRST_LINE as u32 * 8
 }
 
 /// The models' heads have no room for a length: every body word belongs to the entry.

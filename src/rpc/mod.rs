@@ -2,12 +2,14 @@
 
 pub mod descriptors;
 mod file;
+mod metadata;
 mod pool;
 mod private;
 mod request;
 mod status;
 
 pub(crate) use file::{Letter, read_message, write_bytes, write_message};
+pub use metadata::{MetadataError, MetadataMap, MetadataValue};
 pub(crate) use pool::PooledBuf;
 pub(crate) use private::{Private, Short};
 pub(crate) use request::Context;

@@ -2,7 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use crate::os::Credentials;
+use crate::rpc::metadata::MetadataMap;
+use crate::wire::Metadata;
 
 /// A message on its way to a handler, with what is known of the call.
 ///
@@ -10,6 +14,7 @@ use crate::os::Credentials;
 #[derive(Debug, Clone)]
 pub struct Request<T> {
     message: T,
+    metadata: MetadataMap,
     context: Context,
 }
 
@@ -23,11 +28,21 @@ pub(crate) struct Context {
 impl<T> Request<T> {
     /// Wraps a message.
     pub fn new(message: T) -> Self {
-        Self { message, context: Context::default() }
+        Self { message, metadata: MetadataMap::new(), context: Context::default() }
     }
 
-    pub(crate) fn received(message: T, context: Context) -> Self {
-        Self { message, context }
+    pub(crate) fn received(message: T, metadata: Metadata, context: Context) -> Self {
+        Self { message, metadata: MetadataMap::from_pairs(metadata.initial), context }
+    }
+
+    /// The metadata as they travel before the message.
+    pub(crate) fn encoded_metadata(&self) -> Vec<u8> {
+        Metadata { initial: self.metadata.to_pairs(), ..Metadata::default() }.encode()
+    }
+
+    /// The same call with another message.
+    pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Request<U> {
+        Request { message: change(self.message), metadata: self.metadata, context: self.context }
     }
 
     /// The message.
@@ -43,6 +58,16 @@ impl<T> Request<T> {
     /// Gives the message up to the caller.
     pub fn into_inner(self) -> T {
         self.message
+    }
+
+    /// What the caller says of the call.
+    pub fn metadata(&self) -> &MetadataMap {
+        &self.metadata
+    }
+
+    /// The same, to be added to before the call.
+    pub fn metadata_mut(&mut self) -> &mut MetadataMap {
+        &mut self.metadata
     }
 
     /// When the caller stops waiting; `None` when it waits for ever, or on the caller's own side.
@@ -73,12 +98,64 @@ impl<T> From<T> for Request<T> {
 #[derive(Debug, Clone)]
 pub struct Response<T> {
     message: T,
+    metadata: MetadataMap,
+    trailers: MetadataMap,
 }
 
 impl<T> Response<T> {
     /// Wraps a message.
     pub fn new(message: T) -> Self {
-        Self { message }
+        Self { message, metadata: MetadataMap::new(), trailers: MetadataMap::new() }
+    }
+
+    pub(crate) fn received(message: T, metadata: Metadata) -> Self {
+        Self {
+            message,
+            metadata: MetadataMap::from_pairs(metadata.initial),
+            trailers: MetadataMap::from_pairs(metadata.trailing),
+        }
+    }
+
+    /// Whether there is anything but the message.
+    pub(crate) fn has_metadata(&self) -> bool {
+        !(self.metadata.is_empty() && self.trailers.is_empty())
+    }
+
+    /// Everything but the message, as it travels before that.
+    pub(crate) fn encoded_metadata(&self) -> Vec<u8> {
+        let (initial, trailing) = (self.metadata.to_pairs(), self.trailers.to_pairs());
+        Metadata { initial, trailing, details: Bytes::new() }.encode()
+    }
+
+    /// Message, initial metadata, trailing metadata.
+    pub(crate) fn into_parts(self) -> (T, MetadataMap, MetadataMap) {
+        (self.message, self.metadata, self.trailers)
+    }
+
+    /// The same answer with another message.
+    pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Response<U> {
+        Response { message: change(self.message), metadata: self.metadata, trailers: self.trailers }
+    }
+
+    /// What the handler says before its message.
+    pub fn metadata(&self) -> &MetadataMap {
+        &self.metadata
+    }
+
+    /// The same, to be added to before the answer is given.
+    pub fn metadata_mut(&mut self) -> &mut MetadataMap {
+        &mut self.metadata
+    }
+
+    /// What the handler says after its message. Of a response that is a stream these come with its end, and
+    /// are the stream's.
+    pub fn trailers(&self) -> &MetadataMap {
+        &self.trailers
+    }
+
+    /// The same, to be added to before the answer is given.
+    pub fn trailers_mut(&mut self) -> &mut MetadataMap {
+        &mut self.trailers
     }
 
     /// The message.

@@ -1,9 +1,14 @@
 //! How a call ended: gRPC's codes, and a text for people.
 //!
 //! On the wire the code travels in the entry and the payload is the text alone, in UTF-8, so that a short
-//! status needs no slot.
+//! status needs no slot; details and metadata, which few have, precede it.
 
 use std::fmt;
+
+use bytes::Bytes;
+
+use crate::rpc::metadata::MetadataMap;
+use crate::wire::Metadata;
 
 /// Longest text of a status on the wire, in bytes.
 const MAX_MESSAGE: usize = 4096;
@@ -157,6 +162,8 @@ pub struct Status(Box<Inner>);
 struct Inner {
     code: Code,
     message: String,
+    details: Bytes,
+    metadata: MetadataMap,
 }
 
 const _: () = assert!(size_of::<Status>() == size_of::<usize>());
@@ -207,7 +214,20 @@ impl Status {
     /// The text may have any length here; its first 4 KiB reach the peer.
     #[cold]
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner { code, message: message.into() }))
+        let (message, details, metadata) = (message.into(), Bytes::new(), MetadataMap::new());
+        Self(Box::new(Inner { code, message, details, metadata }))
+    }
+
+    /// A status with something for programs beside the text for people: by custom an encoded
+    /// `google.rpc.Status`.
+    ///
+    /// Together with the metadata it may be as long as
+    /// [`max_metadata_size`](crate::ServerBuilder::max_metadata_size) says; longer ones do not reach the peer.
+    #[cold]
+    pub fn with_details(code: Code, message: impl Into<String>, details: impl Into<Bytes>) -> Self {
+        let mut status = Self::new(code, message);
+        status.0.details = details.into();
+        status
     }
 
     /// The status of a success, which gRPC allows to have a text ([`Code::Ok`]).
@@ -223,6 +243,38 @@ impl Status {
     /// The text for people; may be empty.
     pub fn message(&self) -> &str {
         &self.0.message
+    }
+
+    /// What there is for programs; may be empty.
+    pub fn details(&self) -> &Bytes {
+        &self.0.details
+    }
+
+    /// What the handler says with the failure: the call's trailing metadata.
+    pub fn metadata(&self) -> &MetadataMap {
+        &self.0.metadata
+    }
+
+    /// The same, to be added to before the handler returns it.
+    pub fn metadata_mut(&mut self) -> &mut MetadataMap {
+        &mut self.0.metadata
+    }
+
+    /// Details and metadata as they travel before the text; empty if there are none.
+    #[cold]
+    pub(crate) fn encoded_metadata(&self) -> Vec<u8> {
+        let (trailing, details) = (self.0.metadata.to_pairs(), self.0.details.clone());
+        Metadata { initial: Vec::new(), trailing, details }.encode()
+    }
+
+    /// The same status, with what came before its text. What was said at the beginning of the call counts as
+    /// said at its end.
+    #[cold]
+    pub(crate) fn with_metadata(mut self, mut metadata: Metadata) -> Self {
+        metadata.initial.append(&mut metadata.trailing);
+        self.0.details = metadata.details;
+        self.0.metadata = MetadataMap::from_pairs(metadata.initial);
+        self
     }
 
     /// Appends what travels beside the code: the text, cut to 4 KiB where a character starts.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::connection::{Head, Link, Prepared, SendFailure, prepare_bytes};
+use crate::connection::{Head, Link, Prepared, SendFailure, prepare_bytes_behind};
 use crate::error::Violation;
 use crate::ring::Entry;
 
@@ -13,7 +13,7 @@ pub(super) enum Queued {
     /// It lacks a place in the ring.
     Prepared(Prepared<Arc<Link>>),
     /// It lacks a slot as well.
-    Bytes { head: Head, bytes: Vec<u8> },
+    Bytes { head: Head, metadata: Vec<u8>, bytes: Vec<u8> },
     /// An entry that is complete in itself.
     Entry(Entry),
 }
@@ -22,14 +22,14 @@ impl Queued {
     fn bytes(&self) -> usize {
         match self {
             Self::Prepared(_) | Self::Entry(_) => 0,
-            Self::Bytes { bytes, .. } => bytes.len(),
+            Self::Bytes { metadata, bytes, .. } => metadata.len() + bytes.len(),
         }
     }
 
     /// Publishes it if there is space; false if it has to wait on, with what it has got so far.
     fn send(&mut self, link: &Arc<Link>) -> bool {
-        if let Self::Bytes { head, bytes } = self {
-            match prepare_bytes(link.clone(), *head, bytes) {
+        if let Self::Bytes { head, metadata, bytes } = self {
+            match prepare_bytes_behind(link.clone(), *head, metadata, bytes) {
                 Ok(prepared) => *self = Self::Prepared(prepared),
                 Err(SendFailure::Wait) => return false,
                 Err(SendFailure::Failed(_)) => return true,

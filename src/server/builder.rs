@@ -11,7 +11,7 @@ use std::time::Duration;
 use prost::Message;
 use thiserror::Error;
 
-use crate::connection::{Config, MAX_IN_FLIGHT, check_methods};
+use crate::connection::{Config, MAX_IN_FLIGHT, MAX_METADATA, check_methods};
 use crate::os::{Doorbell, FileStore, LONGEST_FILE, Listener};
 use crate::raw::{Payload, RawBody};
 use crate::rpc::{Request, Response, Status};
@@ -187,6 +187,22 @@ impl ServerBuilder {
     /// Most calls of one connection that are served at one time, 1 to 65,536; 1,024 unless set.
     pub fn max_in_flight(mut self, calls: u32) -> Self {
         self.config.limits.max_in_flight = calls.clamp(1, MAX_IN_FLIGHT);
+        self
+    }
+
+    /// Longest metadata of one message, encoded, in bytes, at most 49,152; 8 KiB unless set. Longer ones fail
+    /// their call.
+    pub fn max_metadata_size(mut self, bytes: u32) -> Self {
+        self.config.limits.max_metadata_size = bytes.min(MAX_METADATA);
+        self
+    }
+
+    /// How much of one stream's messages may be on their way or unread, in bytes; 256 KiB unless set.
+    ///
+    /// A sender that has sent so much waits until its peer has read some, so a slow reader holds at most so
+    /// much and one message more. Each message counts 128 bytes beside its own. Zero refuses streams.
+    pub fn stream_window(mut self, bytes: u32) -> Self {
+        self.config.limits.stream_window = bytes;
         self
     }
 

@@ -8,7 +8,7 @@ use prost::Message;
 use crate::connection::{SendFailure, Slot};
 use crate::os::{Credentials, SharedFile};
 use crate::raw::{Loan, RawBody};
-use crate::rpc::{Letter, Status, write_bytes, write_message};
+use crate::rpc::{Letter, Response, Status, write_bytes, write_message};
 use crate::server::peer::{Answer, Peer};
 
 /// A client whose messages lie in a file, and whose calls and replies are named on the socket.
@@ -114,10 +114,11 @@ impl Caller<'_> {
 
     /// Answers with a message.
     #[inline(always)]
-    pub(super) fn reply<M: Message>(self, answer: Answer, message: &M) {
+    pub(super) fn reply<M: Message>(self, answer: Answer, response: &Response<M>) {
         match self {
-            Self::Ring(peer) => peer.reply(answer, message),
-            Self::Socket(peer) => reply_on_socket(&**peer, answer.call_id, message),
+            Self::Ring(peer) => peer.reply(answer, response),
+            // Their protocol carries no metadata.
+            Self::Socket(peer) => reply_on_socket(&**peer, answer.call_id, response.get_ref()),
         }
     }
 

@@ -291,7 +291,7 @@ impl Drop for Connection {
 fn handle(peer: &Arc<Peer>, shared: &Shared, event: Event<'_>) -> Result<usize, Violation> {
     let len = event.len();
     match event {
-        Event::Request { call_id, method, deadline_us, payload } => {
+        Event::Request { call_id, method, deadline_us, shape: _, payload } => {
             peer.calls.begin(call_id)?;
             let call = Incoming { call_id, method, deadline: deadline_of(deadline_us) };
             if shared.is_draining() {
@@ -303,7 +303,12 @@ fn handle(peer: &Arc<Peer>, shared: &Shared, event: Event<'_>) -> Result<usize, 
             }
         }
         Event::Cancel { call_id } => peer.calls.cancel(call_id),
-        Event::Reply { .. } | Event::Goaway => unreachable!("the session admits by role"),
+        Event::Message { .. } | Event::End { .. } | Event::Credit { .. } => {
+            return Err(Violation::Entry("of a stream that there is not"));
+        }
+        Event::Reply { .. } | Event::Headers { .. } | Event::Goaway => {
+            unreachable!("the session admits by role")
+        }
     }
     Ok(len)
 }

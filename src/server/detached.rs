@@ -86,7 +86,7 @@ impl Owed {
             Err(status) => self.fail(&status),
             Ok(response) => {
                 self.give();
-                let reply = || self.caller.as_ref().reply(self.answer, response.get_ref());
+                let reply = || self.caller.as_ref().reply(self.answer, &response);
                 // The reply may be of a type written by hand, which may panic as well.
                 if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(reply)) {
                     log_panic(self.caller.as_ref(), &self.call, &*panic);

@@ -19,6 +19,7 @@ use crate::server::detached::Detached;
 use crate::server::executor::Executor;
 use crate::server::peer::Answer;
 use crate::server::router::RawHandler;
+use crate::wire::Metadata;
 
 /// Requests from this size on are given back by the reply that answers them, not by a word of their own: the
 /// client waits for the reply anyhow, and harvests nothing.
@@ -102,12 +103,12 @@ impl<'a> Exchange<'a> {
     {
         self.guarded(|held| {
             let response = held.run(|held, context| {
-                let message = held.decode()?;
-                handler(Request::received(message, context))
+                let (message, metadata) = held.decode()?;
+                handler(Request::received(message, metadata, context))
             });
             // The reply may be of a type written by hand, which may panic as well.
             match response {
-                Ok(response) => held.finish(|caller, answer| caller.reply(answer, response.get_ref())),
+                Ok(response) => held.finish(|caller, answer| caller.reply(answer, &response)),
                 Err(status) => held.fail(&status),
             }
         })
@@ -128,9 +129,9 @@ impl<'a> Exchange<'a> {
         self.guarded(|held| {
             let mut begun = None;
             let response = held.run(|held, context| {
-                let message = held.decode()?;
+                let (message, metadata) = held.decode()?;
                 // In memory of its own, because a handler that has begun cannot be moved to its task.
-                let mut future = Box::pin(handler(Request::received(message, context)));
+                let mut future = Box::pin(handler(Request::received(message, metadata, context)));
                 match future.as_mut().poll(&mut task::Context::from_waker(Waker::noop())) {
                     Poll::Ready(outcome) => outcome.map(Some),
                     Poll::Pending => {
@@ -141,7 +142,7 @@ impl<'a> Exchange<'a> {
             });
             match (response, begun) {
                 (Ok(Some(response)), _) => {
-                    held.finish(|caller, answer| caller.reply(answer, response.get_ref()));
+                    held.finish(|caller, answer| caller.reply(answer, &response));
                 }
                 (Ok(None), Some(future)) => held.detach(future),
                 (Ok(None), None) => unreachable!("a handler is through or has begun"),
@@ -155,8 +156,11 @@ impl<'a> Exchange<'a> {
     pub(super) fn raw(self, handler: &RawHandler) -> Handled {
         self.guarded(|held| {
             let body = held.run(|held, context| {
-                let payload = Payload::new(held.request().keep());
-                handler(Request::received(payload, context), &Replier { caller: held.caller })
+                let caller = held.caller;
+                let mut request = held.request();
+                let metadata = request.take_metadata();
+                let payload = Payload::new(request.keep());
+                handler(Request::received(payload, metadata, context), &Replier { caller })
             });
             match body {
                 Ok(body) => held.finish(|caller, answer| caller.reply_raw(answer, body)),
@@ -243,17 +247,19 @@ impl<'a> Held<'a> {
     }
 
     #[inline(always)]
-    fn decode<Req: Message + Default>(&mut self) -> Result<Req, Status> {
+    fn decode<Req: Message + Default>(&mut self) -> Result<(Req, Metadata), Status> {
+        let metadata = self.request().take_metadata();
         if self.request.len() >= RELEASE_WITH_REPLY
             && let Some(Outside::Slot(slot)) =
                 self.request.outside.take_if(|at| matches!(at, Outside::Slot(_)))
         {
             let (private, handle) = slot.into_private_and_handle();
             self.released = handle;
-            return Req::decode(private).map_err(|error| undecodable(&error));
+            let decoded = Req::decode(private);
+            return decoded.map(|message| (message, metadata)).map_err(|error| undecodable(&error));
         }
         let decoded = self.request().decode();
-        decoded.map_err(|error| undecodable(&error))
+        decoded.map(|message| (message, metadata)).map_err(|error| undecodable(&error))
     }
 
     /// Answers with a failure.

@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use prost::Message;
 
-use crate::connection::{Filled, Head, Link, Prepared, SendFailure, encode_inline, prepare, prepare_bytes};
+use crate::connection::{
+    Filled, Head, Link, Prepared, SendFailure, encode_inline, prepare, prepare_annotated,
+    prepare_bytes_behind,
+};
 use crate::layout::Handle;
 use crate::raw::RawBody;
 use crate::ring::{Entry, INLINE_BYTES};
-use crate::rpc::{Code, Status};
+use crate::rpc::{Code, Response, Status};
 use crate::server::backlog::{Backlog, Queued};
 use crate::server::calls::Calls;
 
@@ -44,7 +47,11 @@ impl Peer {
 
     /// Answers with a message.
     #[inline(always)]
-    pub(super) fn reply<M: Message>(&self, answer: Answer, message: &M) {
+    pub(super) fn reply<M: Message>(&self, answer: Answer, response: &Response<M>) {
+        if response.has_metadata() {
+            return self.reply_annotated(answer, response);
+        }
+        let message = response.get_ref();
         let (head, len) = (answer.head(Code::Ok), message.encoded_len());
         if len <= INLINE_BYTES {
             return self.reply_inline(answer, head, message, len);
@@ -56,7 +63,18 @@ impl Peer {
         };
         match filled {
             Ok(prepared) => self.send(answer, prepared),
-            Err(SendFailure::Wait) => self.put_aside(answer, head, message.encode_to_vec()),
+            Err(SendFailure::Wait) => self.put_aside(answer, head, Vec::new(), message.encode_to_vec()),
+            Err(SendFailure::Failed(status)) => self.fail(answer, &status),
+        }
+    }
+
+    #[cold]
+    fn reply_annotated<M: Message>(&self, answer: Answer, response: &Response<M>) {
+        let (head, message) = (answer.head(Code::Ok), response.get_ref());
+        let metadata = response.encoded_metadata();
+        match prepare_annotated(&*self.link, head, &metadata, message, message.encoded_len()) {
+            Ok(prepared) => self.send(answer, prepared),
+            Err(SendFailure::Wait) => self.put_aside(answer, head, metadata, message.encode_to_vec()),
             Err(SendFailure::Failed(status)) => self.fail(answer, &status),
         }
     }
@@ -95,7 +113,7 @@ impl Peer {
         }
         match body.prepare(&self.link, head) {
             Ok(prepared) => self.send_owned(answer, prepared),
-            Err(SendFailure::Wait) => self.put_aside(answer, head, body.into_vec()),
+            Err(SendFailure::Wait) => self.put_aside(answer, head, Vec::new(), body.into_vec()),
             Err(SendFailure::Failed(status)) => self.fail(answer, &status),
         }
     }
@@ -105,11 +123,16 @@ impl Peer {
     pub(super) fn fail(&self, answer: Answer, status: &Status) {
         // A failure needs a code that says so: a handler that fails with `Ok` has not said why.
         let code = if status.code() == Code::Ok { Code::Unknown } else { status.code() };
-        let (head, mut text) = (answer.head(code), Vec::new());
+        let (head, mut text, mut metadata) = (answer.head(code), Vec::new(), status.encoded_metadata());
         status.encode_payload(&mut text);
-        match prepare_bytes(&*self.link, head, &text) {
+        if metadata.len() > self.link.limits().max_metadata_size as usize {
+            let (connection, len) = (self.link.connection_id(), metadata.len());
+            tracing::warn!(%connection, len, "details and metadata of a status exceed max_metadata_size");
+            metadata.clear();
+        }
+        match prepare_bytes_behind(&*self.link, head, &metadata, &text) {
             Ok(prepared) => self.send(answer, prepared),
-            Err(SendFailure::Wait) => self.put_aside(answer, head, text),
+            Err(SendFailure::Wait) => self.put_aside(answer, head, metadata, text),
             Err(SendFailure::Failed(_)) => self.calls.end(answer.call_id),
         }
     }
@@ -149,10 +172,11 @@ impl Peer {
 
     /// Keeps a reply until there is a slot for it.
     #[cold]
-    fn put_aside(&self, answer: Answer, head: Head, bytes: Vec<u8>) {
+    fn put_aside(&self, answer: Answer, head: Head, metadata: Vec<u8>, bytes: Vec<u8>) {
         let cap = self.link.own_cap().saturating_mul(MOST_CAPS_ASIDE);
-        let (head, bytes) = if self.backlog.bytes() as u64 + bytes.len() as u64 <= cap {
-            (head, bytes)
+        let len = metadata.len() + bytes.len();
+        let (head, metadata, bytes) = if self.backlog.bytes() as u64 + len as u64 <= cap {
+            (head, metadata, bytes)
         } else {
             // A client that takes no replies must not fill our memory with them.
             let status = Status::resource_exhausted(format!(
@@ -161,9 +185,9 @@ impl Peer {
             ));
             let mut text = Vec::new();
             status.encode_payload(&mut text);
-            (answer.head(status.code()), text)
+            (answer.head(status.code()), Vec::new(), text)
         };
         self.calls.end(answer.call_id);
-        self.backlog.push(&self.link, Queued::Bytes { head, bytes });
+        self.backlog.push(&self.link, Queued::Bytes { head, metadata, bytes });
     }
 }

@@ -9,6 +9,7 @@ use super::message::{
     ConnectRequest, ConnectResponse, Failure, Limits, Memory, Message, MessageError, RpcRequest, RpcResponse,
     SegmentAdded, Span, VersionRange,
 };
+use super::metadata::{MAX_METADATA, Metadata};
 
 /// Segments are whole pages of this many bytes, whatever the size of the machine's own.
 pub(crate) const PAGE: u64 = 4096;
@@ -70,7 +71,11 @@ impl Of {
     fn limits(self, limits: Limits) -> Result<(), MessageError> {
         self.not_zero("limits.max_message_size", limits.max_message_size)?;
         self.not_zero("limits.max_region_bytes", limits.max_region_bytes)?;
-        self.not_zero("limits.max_in_flight", limits.max_in_flight.into())
+        self.not_zero("limits.max_in_flight", limits.max_in_flight.into())?;
+        let longest = limits.max_metadata_size;
+        self.require(longest <= MAX_METADATA, "limits.max_metadata_size", || {
+            format!("is {longest}, more than {MAX_METADATA}")
+        })
     }
 
     fn not_longer(self, field: &'static str, text: &str, max: usize) -> Result<(), MessageError> {
@@ -113,6 +118,10 @@ impl Of {
         }
     }
 
+    fn metadata(self, metadata: &Metadata) -> Result<(), MessageError> {
+        metadata.check().map_err(|problem| field_error(self.0, "metadata", problem))
+    }
+
     fn span(self, Span { offset, size, .. }: Span) -> Result<(), MessageError> {
         self.require(offset.checked_add(size).is_some(), "offset", || {
             format!("is {offset}: together with size {size} it overflows")
@@ -133,7 +142,10 @@ impl Message {
             }
             Self::RpcRequest(m) => rpc_request(of, m),
             Self::RpcResponse(m) => rpc_response(of, m),
-            Self::Cancel { .. } | Self::Goaway | Self::Doorbell => Ok(()),
+            Self::StreamMessage { message, .. } => of.span(*message),
+            Self::StreamCredit { bytes, .. } => of.not_zero("bytes", (*bytes).into()),
+            Self::StreamHeaders { metadata, .. } => of.metadata(metadata),
+            Self::Cancel { .. } | Self::StreamEnd { .. } | Self::Goaway | Self::Doorbell => Ok(()),
         }
     }
 }
@@ -191,6 +203,11 @@ fn segment_added(of: Of, m: SegmentAdded) -> Result<(), MessageError> {
 fn rpc_request(of: Of, m: &RpcRequest) -> Result<(), MessageError> {
     of.connection_id(&m.connection_id)?;
     of.method("fully_qualified_method_name", &m.method)?;
+    of.require(!m.messages_follow || m.streaming, "messages_follow", || "is set without streaming".into())?;
+    of.require(!m.messages_follow || m.request == Span::default(), "messages_follow", || {
+        "is set together with a message".into()
+    })?;
+    of.metadata(&m.metadata)?;
     of.span(m.request)
 }
 
@@ -199,6 +216,7 @@ fn rpc_response(of: Of, m: &RpcResponse) -> Result<(), MessageError> {
     if !m.method.is_empty() {
         of.method("fully_qualified_method_name", &m.method)?;
     }
+    of.metadata(&m.metadata)?;
     match &m.reply {
         Ok(span) => of.span(*span),
         Err(Failure { code, text }) => {

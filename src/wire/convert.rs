@@ -9,6 +9,7 @@ use super::message::{
     ConnectRequest, ConnectResponse, Disconnect, Failure, Limits, Memory, Message, MessageError, RpcRequest,
     RpcResponse, SegmentAdded, Span, VersionRange,
 };
+use super::metadata::Metadata;
 
 impl Message {
     /// `None` is the doorbell: no envelope at all.
@@ -30,6 +31,16 @@ impl Message {
             Self::RpcResponse(m) => Wire::RpcResponse(m.to_wire()),
             &Self::Cancel { call_id } => Wire::CancelRequest(proto::CancelRequest { call_id }),
             Self::Goaway => Wire::Goaway(proto::Goaway {}),
+            &Self::StreamMessage { call_id, message: Span { segment_id, offset, size } } => {
+                Wire::StreamMessage(proto::StreamMessage { call_id, size, offset, segment_id })
+            }
+            &Self::StreamEnd { call_id } => Wire::StreamEnd(proto::StreamEnd { call_id }),
+            &Self::StreamCredit { call_id, bytes } => {
+                Wire::StreamCredit(proto::StreamCredit { call_id, bytes })
+            }
+            Self::StreamHeaders { call_id, metadata } => {
+                Wire::StreamHeaders(proto::StreamHeaders { call_id: *call_id, metadata: metadata.to_wire() })
+            }
             Self::Doorbell => return None,
         })
     }
@@ -46,6 +57,15 @@ impl Message {
             Wire::RpcResponse(m) => Self::RpcResponse(RpcResponse::from_wire(m)?),
             Wire::CancelRequest(m) => Self::Cancel { call_id: m.call_id },
             Wire::Goaway(_) => Self::Goaway,
+            Wire::StreamMessage(m) => Self::StreamMessage {
+                call_id: m.call_id,
+                message: Span { segment_id: m.segment_id, offset: m.offset, size: m.size },
+            },
+            Wire::StreamEnd(m) => Self::StreamEnd { call_id: m.call_id },
+            Wire::StreamCredit(m) => Self::StreamCredit { call_id: m.call_id, bytes: m.bytes },
+            Wire::StreamHeaders(m) => {
+                Self::StreamHeaders { call_id: m.call_id, metadata: Metadata::from_wire(m.metadata) }
+            }
         })
     }
 }
@@ -56,6 +76,8 @@ impl Limits {
             max_message_size: self.max_message_size,
             max_region_bytes: self.max_region_bytes,
             max_in_flight: self.max_in_flight,
+            max_metadata_size: self.max_metadata_size,
+            stream_window: self.stream_window,
         }
     }
 
@@ -65,6 +87,8 @@ impl Limits {
             max_message_size: wire.max_message_size,
             max_region_bytes: wire.max_region_bytes,
             max_in_flight: wire.max_in_flight,
+            max_metadata_size: wire.max_metadata_size,
+            stream_window: wire.stream_window,
         })
     }
 }
@@ -183,6 +207,9 @@ impl RpcRequest {
             call_id: self.call_id,
             segment_id: self.request.segment_id,
             timeout_us: self.timeout_us,
+            metadata: self.metadata.to_wire(),
+            streaming: self.streaming,
+            messages_follow: self.messages_follow,
         }
     }
 
@@ -194,6 +221,9 @@ impl RpcRequest {
             call_id: wire.call_id,
             timeout_us: wire.timeout_us,
             request,
+            metadata: Metadata::from_wire(wire.metadata),
+            streaming: wire.streaming,
+            messages_follow: wire.messages_follow,
         }
     }
 }
@@ -213,6 +243,7 @@ impl RpcResponse {
             call_id: self.call_id,
             segment_id: span.segment_id,
             status_code,
+            metadata: self.metadata.to_wire(),
         }
     }
 
@@ -230,6 +261,7 @@ impl RpcResponse {
             method: wire.fully_qualified_method_name,
             call_id: wire.call_id,
             reply,
+            metadata: Metadata::from_wire(wire.metadata),
         })
     }
 }

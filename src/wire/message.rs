@@ -7,6 +7,7 @@
 use prost::Message as _;
 use thiserror::Error;
 
+use super::metadata::{MAX_METADATA, Metadata};
 use super::netstring::{self, NetstringError};
 
 /// What `proto/mmap_rpc.proto` generates. Nothing outside of `wire` sees these types.
@@ -70,6 +71,26 @@ pub(crate) enum Message {
     },
     /// On the socket lane: the server takes no further requests.
     Goaway,
+    /// On the socket lane: a message of a stream.
+    StreamMessage {
+        call_id: u32,
+        message: Span,
+    },
+    /// On the socket lane: the client sends no further message of this call.
+    StreamEnd {
+        call_id: u32,
+    },
+    /// On the socket lane: the sender has read so much of a stream, and takes as much more.
+    StreamCredit {
+        call_id: u32,
+        /// Not zero.
+        bytes: u32,
+    },
+    /// On the socket lane: the server has taken up a call whose reply is a stream.
+    StreamHeaders {
+        call_id: u32,
+        metadata: Metadata,
+    },
     /// The empty frame: look at the ring, and at the slots that came back.
     Doorbell,
 }
@@ -81,7 +102,7 @@ pub(crate) struct VersionRange {
     pub(crate) max: u32,
 }
 
-/// What one side takes; none is zero.
+/// What one side takes; none of the first three is zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limits {
     /// Largest message, in bytes.
@@ -90,15 +111,30 @@ pub(crate) struct Limits {
     pub(crate) max_region_bytes: u64,
     /// Calls in flight at once.
     pub(crate) max_in_flight: u32,
+    /// Longest metadata of one message, encoded, in bytes; 0 for none at all.
+    pub(crate) max_metadata_size: u32,
+    /// What a sender may have under way on one stream, in bytes; 0 for no streams at all.
+    pub(crate) stream_window: u32,
 }
 
 impl Limits {
+    /// Those of a side that takes all that can be said.
+    pub(crate) const MOST: Self = Self {
+        max_message_size: u64::MAX,
+        max_region_bytes: u64::MAX,
+        max_in_flight: u32::MAX,
+        max_metadata_size: MAX_METADATA,
+        stream_window: u32::MAX,
+    };
+
     /// What holds between two sides: the smaller value of each.
     pub(crate) fn min(self, other: Self) -> Self {
         Self {
             max_message_size: self.max_message_size.min(other.max_message_size),
             max_region_bytes: self.max_region_bytes.min(other.max_region_bytes),
             max_in_flight: self.max_in_flight.min(other.max_in_flight),
+            max_metadata_size: self.max_metadata_size.min(other.max_metadata_size),
+            stream_window: self.stream_window.min(other.stream_window),
         }
     }
 }
@@ -199,6 +235,11 @@ pub(crate) struct RpcRequest {
     /// Time left, in microseconds; 0 if the caller waits for ever.
     pub(crate) timeout_us: u32,
     pub(crate) request: Span,
+    pub(crate) metadata: Metadata,
+    /// Whether the reply may be a stream, or the request is one.
+    pub(crate) streaming: bool,
+    /// Whether the request's messages follow, and none is here; only with `streaming`.
+    pub(crate) messages_follow: bool,
 }
 
 /// Why there is no reply.
@@ -220,6 +261,7 @@ pub(crate) struct RpcResponse {
     pub(crate) call_id: u32,
     /// Where the reply lies, or why there is none.
     pub(crate) reply: Result<Span, Failure>,
+    pub(crate) metadata: Metadata,
 }
 
 impl Message {
@@ -276,6 +318,10 @@ impl Message {
             Self::RpcResponse(_) => "RPCResponse",
             Self::Cancel { .. } => "CancelRequest",
             Self::Goaway => "Goaway",
+            Self::StreamMessage { .. } => "StreamMessage",
+            Self::StreamEnd { .. } => "StreamEnd",
+            Self::StreamCredit { .. } => "StreamCredit",
+            Self::StreamHeaders { .. } => "StreamHeaders",
             Self::Doorbell => "doorbell",
         }
     }

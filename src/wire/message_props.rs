@@ -12,11 +12,28 @@ fn versions() -> impl Strategy<Value = VersionRange> {
 }
 
 fn limits() -> impl Strategy<Value = Limits> {
-    (1u64.., 1u64.., 1u32..).prop_map(|(max_message_size, max_region_bytes, max_in_flight)| Limits {
-        max_message_size,
-        max_region_bytes,
-        max_in_flight,
-    })
+    (1u64.., 1u64.., 1u32.., 0..=MAX_METADATA, any::<u32>()).prop_map(
+        |(max_message_size, max_region_bytes, max_in_flight, max_metadata_size, stream_window)| Limits {
+            max_message_size,
+            max_region_bytes,
+            max_in_flight,
+            max_metadata_size,
+            stream_window,
+        },
+    )
+}
+
+fn metadata() -> impl Strategy<Value = Metadata> {
+    let pair = prop_oneof![
+        ("[a-z0-9._-]{1,20}", "[ -~]{0,40}")
+            .prop_map(|(key, value)| Pair { key: format!("{key}0"), value: value.into() }),
+        ("[a-z0-9._-]{1,20}", vec(any::<u8>(), 0..40))
+            .prop_map(|(key, value)| Pair { key: format!("{key}-bin"), value: value.into() }),
+    ];
+    let pairs = || vec(pair.clone(), 0..4);
+    let some = (pairs(), pairs(), vec(any::<u8>(), 0..40))
+        .prop_map(|(initial, trailing, details)| Metadata { initial, trailing, details: details.into() });
+    prop_oneof![Just(Metadata::default()), some]
 }
 
 fn pages() -> impl Strategy<Value = u64> {
@@ -85,18 +102,33 @@ fn messages() -> impl Strategy<Value = Message> {
         any_segment().prop_map(Message::SegmentAdded),
         (1u32..).prop_map(|segment_id| Message::SegmentDropped { segment_id }),
         (1u32..).prop_map(|segment_id| Message::SegmentDropAcknowledged { segment_id }),
-        (id, method, any::<u32>(), any::<u32>(), span()).prop_map(
-            |(connection_id, method, call_id, timeout_us, request)| {
-                Message::RpcRequest(RpcRequest { connection_id, method, call_id, timeout_us, request })
+        (id, method, any::<u32>(), any::<u32>(), span(), metadata(), any::<(bool, bool)>()).prop_map(
+            |(connection_id, method, call_id, timeout_us, request, metadata, (streaming, many))| {
+                let messages_follow = streaming && many;
+                let request = if messages_follow { Span::default() } else { request };
+                Message::RpcRequest(RpcRequest {
+                    connection_id,
+                    method,
+                    call_id,
+                    timeout_us,
+                    request,
+                    metadata,
+                    streaming,
+                    messages_follow,
+                })
             }
         ),
+        (any::<u32>(), span()).prop_map(|(call_id, message)| Message::StreamMessage { call_id, message }),
+        any::<u32>().prop_map(|call_id| Message::StreamEnd { call_id }),
+        (any::<u32>(), 1u32..).prop_map(|(call_id, bytes)| Message::StreamCredit { call_id, bytes }),
+        (any::<u32>(), metadata())
+            .prop_map(|(call_id, metadata)| Message::StreamHeaders { call_id, metadata }),
         any::<u32>().prop_map(|call_id| Message::Cancel { call_id }),
         Just(Message::Goaway),
-        (id, method, any::<u32>(), prop_oneof![span().prop_map(Ok), failure().prop_map(Err)]).prop_map(
-            |(connection_id, method, call_id, reply)| {
-                Message::RpcResponse(RpcResponse { connection_id, method, call_id, reply })
-            }
-        ),
+        (id, method, any::<u32>(), prop_oneof![span().prop_map(Ok), failure().prop_map(Err)], metadata())
+            .prop_map(|(connection_id, method, call_id, reply, metadata)| {
+                Message::RpcResponse(RpcResponse { connection_id, method, call_id, reply, metadata })
+            }),
         Just(Message::Doorbell),
     ]
 }

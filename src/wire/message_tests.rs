@@ -5,7 +5,12 @@ use super::netstring::*;
 use super::*;
 use prost::Message as _;
 
-const LIMITS: Limits = Limits { max_message_size: 1 << 30, max_region_bytes: 1 << 32, max_in_flight: 1024 };
+const LIMITS: Limits = few(1 << 30, 1 << 32, 1024);
+
+/// With neither metadata nor streams.
+const fn few(max_message_size: u64, max_region_bytes: u64, max_in_flight: u32) -> Limits {
+    Limits { max_message_size, max_region_bytes, max_in_flight, max_metadata_size: 0, stream_window: 0 }
+}
 
 fn connect_request() -> ConnectRequest {
     ConnectRequest {
@@ -83,6 +88,9 @@ fn published_numbers_are_kept() {
         call_id: 9,
         timeout_us: 8,
         request: Span { segment_id: 3, offset: 64, size: 7 },
+        metadata: Metadata::default(),
+        streaming: false,
+        messages_follow: false,
     });
     let bytes = there_and_back(&request).0;
     assert_eq!(bytes, b"\x22\x13\x0a\x01c\x12\x04/s/M\x18\x07\x50\x40\x58\x09\x60\x03\x68\x08");
@@ -93,12 +101,26 @@ fn published_numbers_are_kept() {
         method: "/s/M".into(),
         call_id: 9,
         reply: Ok(Span { segment_id: 0, offset: 64, size: 7 }),
+        metadata: Metadata::default(),
     };
     let bytes = there_and_back(&Message::RpcResponse(response.clone())).0;
     assert_eq!(bytes, b"\x2a\x0f\x0a\x01c\x12\x04/s/M\x18\x07\x50\x40\x58\x09");
     response.reply = Err(failure("no"));
-    let bytes = there_and_back(&Message::RpcResponse(response)).0;
+    let bytes = there_and_back(&Message::RpcResponse(response.clone())).0;
     assert_eq!(bytes, b"\x2a\x13\x0a\x01c\x12\x04/s/M\x18\x00\x22\x02no\x58\x09\x68\x0e");
+    // 14 metadata: 1 initial, 2 trailing, each of pairs with 1 key and 2 value; 3 details.
+    let pair = |key: &str, value: &'static [u8]| Pair { key: key.into(), value: value.into() };
+    response.metadata = Metadata {
+        initial: vec![pair("i", b"j")],
+        trailing: vec![pair("t-bin", b"\xff")],
+        details: b"d"[..].into(),
+    };
+    let bytes = there_and_back(&Message::RpcResponse(response)).0;
+    assert!(
+        bytes.ends_with(
+            b"\x68\x0e\x72\x17\x0a\x06\x0a\x01i\x12\x01j\x12\x0a\x0a\x05t-bin\x12\x01\xff\x1a\x01d"
+        )
+    );
 
     // Envelope 2, ConnectResponse: 3 error; ours: 15 and 16 versions.
     let refused = ConnectResponse::Refused { error: "no".into(), versions: VersionRange { min: 1, max: 2 } };
@@ -110,7 +132,7 @@ fn published_numbers_are_kept() {
         connection_id: "c".into(),
         version: 1,
         features: 2,
-        limits: Limits { max_message_size: 3, max_region_bytes: 4, max_in_flight: 5 },
+        limits: few(3, 4, 5),
         memory: Memory::BaseSegment { bytes: 4096 },
         methods: vec!["/s/M".into()],
     }))
@@ -135,7 +157,7 @@ fn our_own_numbers_are_kept() {
         versions: VersionRange { min: 1, max: 2 },
         required_features: 3,
         offered_features: 4,
-        limits: Limits { max_message_size: 5, max_region_bytes: 6, max_in_flight: 7 },
+        limits: few(5, 6, 7),
         base_segment_bytes: Some(4096),
     });
     let bytes = there_and_back(&request).0;
@@ -149,6 +171,19 @@ fn our_own_numbers_are_kept() {
     assert_eq!(there_and_back(&Message::SegmentDropAcknowledged { segment_id: 5 }).0, b"\x42\x02\x08\x05");
     assert_eq!(there_and_back(&Message::Cancel { call_id: 5 }).0, b"\x4a\x02\x08\x05");
     assert_eq!(there_and_back(&Message::Goaway).0, b"\x52\x00");
+    let message = Span { segment_id: 3, offset: 64, size: 7 };
+    let bytes = there_and_back(&Message::StreamMessage { call_id: 9, message }).0;
+    assert_eq!(bytes, b"\x5a\x08\x08\x09\x18\x07\x50\x40\x60\x03");
+    assert_eq!(there_and_back(&Message::StreamEnd { call_id: 5 }).0, b"\x62\x02\x08\x05");
+    let bytes = there_and_back(&Message::StreamCredit { call_id: 5, bytes: 6 }).0;
+    assert_eq!(bytes, b"\x6a\x04\x08\x05\x10\x06");
+    let metadata = Metadata::default();
+    assert_eq!(there_and_back(&Message::StreamHeaders { call_id: 5, metadata }).0, b"\x72\x02\x08\x05");
+    let limits = Limits { max_metadata_size: 8, stream_window: 9, ..few(5, 6, 7) };
+    let request = ConnectRequest { limits, ..connect_request() };
+    let bytes = there_and_back(&Message::ConnectRequest(request)).0;
+    let sent = b"\x72\x0a\x08\x05\x10\x06\x18\x07\x20\x08\x28\x09";
+    assert!(bytes.windows(sent.len()).any(|window| window == sent));
 }
 
 #[test]
@@ -207,6 +242,7 @@ fn connect_request_is_checked() {
     bad(|m| m.limits.max_message_size = 0, "limits.max_message_size");
     bad(|m| m.limits.max_region_bytes = 0, "limits.max_region_bytes");
     bad(|m| m.limits.max_in_flight = 0, "limits.max_in_flight");
+    bad(|m| m.limits.max_metadata_size = MAX_METADATA + 1, "limits.max_metadata_size");
     bad(|m| m.base_segment_bytes = Some(4097), "base_segment_bytes");
 
     let mut wire = proto::ConnectRequest { min_version: 1, max_version: 1, ..Default::default() };
@@ -336,8 +372,23 @@ fn calls_are_checked() {
             call_id: 0,
             timeout_us: 0,
             request,
+            metadata: Metadata::default(),
+            streaming: false,
+            messages_follow: false,
         })
     };
+    let many = |streaming, size| {
+        let Message::RpcRequest(request) = request("", "/s/M", 0) else { unreachable!() };
+        let span = Span { size, ..Span::default() };
+        Message::RpcRequest(RpcRequest { request: span, streaming, messages_follow: true, ..request })
+    };
+    assert!(many(true, 0).encode_frame(&mut Vec::new()).is_ok());
+    refuses(many(false, 0), "messages_follow");
+    refuses(many(true, 1), "messages_follow");
+    refuses(Message::StreamCredit { call_id: 1, bytes: 0 }, "bytes");
+    let bad = Pair { key: "A".into(), value: "x".into() };
+    let metadata = Metadata { initial: vec![bad], ..Metadata::default() };
+    refuses(Message::StreamHeaders { call_id: 1, metadata }, "metadata");
     assert!(request("", "/s/M", u64::MAX - 8).encode_frame(&mut Vec::new()).is_ok());
     refuses(request("", "/s/M", u64::MAX - 7), "offset");
     refuses(request("", "", 0), "fully_qualified_method_name");
@@ -348,6 +399,7 @@ fn calls_are_checked() {
             method: method.into(),
             call_id: 0,
             reply,
+            metadata: Metadata::default(),
         })
     };
     assert!(response("", Err(failure(""))).encode_frame(&mut Vec::new()).is_ok());
@@ -374,8 +426,8 @@ fn too_many_methods_do_not_fit() {
 
 #[test]
 fn the_smaller_limit_holds() {
-    let a = Limits { max_message_size: 1, max_region_bytes: 20, max_in_flight: 3 };
-    let b = Limits { max_message_size: 10, max_region_bytes: 2, max_in_flight: 30 };
-    let smaller = Limits { max_message_size: 1, max_region_bytes: 2, max_in_flight: 3 };
+    let a = Limits { max_metadata_size: 9, ..few(1, 20, 3) };
+    let b = Limits { max_metadata_size: 5, stream_window: 7, ..few(10, 2, 30) };
+    let smaller = Limits { max_metadata_size: 5, ..few(1, 2, 3) };
     assert_eq!((a.min(b), b.min(a)), (smaller, smaller));
 }

@@ -8,6 +8,7 @@ mod check;
 mod classic;
 mod convert;
 mod message;
+mod metadata;
 pub(crate) mod netstring;
 
 #[cfg(test)]
@@ -27,4 +28,5 @@ pub(crate) use message::{
     ConnectRequest, ConnectResponse, Disconnect, Failure, Limits, Memory, Message, MessageError, RpcRequest,
     RpcResponse, SegmentAdded, Span, VersionRange,
 };
+pub(crate) use metadata::{MAX_METADATA, Metadata, Pair, check_key, check_text};
 pub(crate) use netstring::{Decoder, MAX_BODY};

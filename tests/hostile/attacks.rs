@@ -175,13 +175,13 @@ pub(crate) fn entries(good: RawEntry) -> Vec<(RawEntry, &'static [&'static str])
     let (start, end) = Peer::slot_bounds(64).unwrap();
     vec![
         (head(0, 0), &["bad ring entry", "unknown kind"]),
-        (head(0, 6), &["unknown kind"]),
+        (head(0, 10), &["unknown kind"]),
         (head(0, 0xff), &["unknown kind"]),
         (head(0, kind | 0x200), &["a fill without a slot"]),
-        (head(0, kind | 0x400), &["unknown flags"]),
+        (head(0, kind | 0x1000), &["unknown flags"]),
         (head(0, kind | 0x8000), &["unknown flags"]),
-        (head(0, kind | 0x1_0000), &["metadata length not zero"]),
-        (head(0, kind | 0x8000_0000), &["metadata length not zero"]),
+        (head(0, kind | 0x4000_0000), &["metadata longer than what it is part of"]),
+        (head(0, kind | 0x8000_0000), &["metadata longer than what it is part of"]),
         (head(6, 1), &["reserved word not zero"]),
         (head(5, 97), &["inline length out of range"]),
         (head(5, u32::MAX), &["inline length out of range"]),

@@ -84,9 +84,13 @@ fn a_server_that_misuses_its_ring_is_given_up_by_name() {
     for kind in [1, 3] {
         strike_client(
             &site,
-            attack("what servers do not send", &["a server sends only replies and goaway"], move |peer| {
-                peer.push(RawEntry { head: [kind, 1, 0, 0, 0, 0, 0], ..RawEntry::default() });
-            }),
+            attack(
+                "what servers do not send",
+                &["a server sends neither requests nor cancels"],
+                move |peer| {
+                    peer.push(RawEntry { head: [kind, 1, 0, 0, 0, 0, 0], ..RawEntry::default() });
+                },
+            ),
         );
     }
     for id in [0, 1, 0x0001_0001, 0x0007_0000, 0xffff, u32::MAX] {

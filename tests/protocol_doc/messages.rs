@@ -107,7 +107,7 @@ fn decode(message: Sum) -> Result<ControlMessage, String> {
 }
 
 fn limits() -> Option<Limits> {
-    Some(Limits { max_message_size: 1, max_region_bytes: 1, max_in_flight: 1 })
+    Some(Limits { max_message_size: 1, max_region_bytes: 1, max_in_flight: 1, ..<_>::default() })
 }
 
 fn request(base_segment_bytes: u64) -> Sum {

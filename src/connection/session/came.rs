@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Event, Polled, Role, Session, event, hand_over};
+use crate::connection::annotated::join;
 use crate::connection::lane::{Came, translate, unexpected};
 use crate::connection::link::Link;
 use crate::connection::received::{Arrived, Outside};
@@ -47,17 +48,21 @@ impl Session {
         link: &Arc<Link>,
         handle: impl FnOnce(Event<'_>) -> Result<R, Violation>,
     ) -> Result<Polled<R>, Violation> {
-        match self.came.pop_front() {
+        let metadata = match self.came.pop_front() {
             None => return Ok(Polled::Empty),
-            Some(Came::Entry(entry)) => self.entry = entry,
-            Some(Came::Failure { call_id, code, text }) => {
-                let outside = &mut Some(Outside::Private(Private::copied(text.as_bytes())));
+            Some(Came::Failure { call_id, code, text, metadata }) => {
+                let text = Outside::Private(Private::copied(text.as_bytes()));
+                let outside = &mut join(link, metadata, Some(text))?;
                 let payload = Arrived { inline: Inline::EMPTY, outside };
                 return hand_over(Some(Event::Reply { call_id, code, payload }), handle);
             }
-        }
+            Some(Came::Entry(entry, metadata)) => {
+                self.entry = entry;
+                metadata
+            }
+        };
         let Body::Slot(descriptor) = self.entry.body() else {
-            let payload = Arrived { inline: self.entry.inline(), outside: &mut None };
+            let payload = Arrived { inline: self.entry.inline(), outside: &mut join(link, metadata, None)? };
             return hand_over(event(self.role, link, &self.entry, payload)?, handle);
         };
         let slot = self.segments.admit(link, descriptor)?;
@@ -65,10 +70,11 @@ impl Session {
             Role::Server => Letter::Request,
             Role::Client => Letter::Reply,
         };
-        let mut outside = match link.file() {
+        let message = match link.file() {
             None => Some(Outside::Slot(slot)),
             Some(file) => file.fetch(slot, descriptor.offset, letter)?.map(Outside::Private),
         };
+        let mut outside = join(link, metadata, message)?;
         let payload = Arrived { inline: Inline::EMPTY, outside: &mut outside };
         hand_over(event(self.role, link, &self.entry, payload)?, handle)
     }

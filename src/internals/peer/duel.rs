@@ -124,7 +124,7 @@ impl Duel {
 
     fn send(&mut self, len: usize) {
         use crate::connection::Head;
-        let head = Head::Request { method: 0, call_id: 1, deadline_us: 0 };
+        let head = Head::Request { method: 0, call_id: 1, deadline_us: 0, shape: crate::ring::Shape::Unary };
         let payload = vec![0xa5; len];
         if let Ok(mut prepared) = prepare_bytes(&*self.link, head, &payload) {
             let _ = prepared.send(&self.link);

@@ -6,7 +6,9 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 
 use crate::layout::{Geometry, Header};
-use crate::wire::{Disconnect, Limits, Message, RpcRequest, RpcResponse, SegmentAdded, Span, VersionRange};
+use crate::wire::{
+    Disconnect, Limits, Message, Metadata, RpcRequest, RpcResponse, SegmentAdded, Span, VersionRange,
+};
 
 /// One of the seals that admission insists on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,7 +125,13 @@ impl Frame {
     /// If the message contradicts itself: that takes [`netstring`] and bytes made by hand.
     pub fn encode(self) -> Vec<u8> {
         let versions = VersionRange { min: 1, max: 1 };
-        let limits = Limits { max_message_size: 1 << 20, max_region_bytes: 1 << 24, max_in_flight: 16 };
+        let limits = Limits {
+            max_message_size: 1 << 20,
+            max_region_bytes: 1 << 24,
+            max_in_flight: 16,
+            max_metadata_size: 0,
+            stream_window: 0,
+        };
         let (connection_id, span) = (String::new(), Span { segment_id: 0, offset: 0, size: 1 });
         let message = match self {
             Self::ConnectRequest => Message::ConnectRequest(crate::wire::ConnectRequest {
@@ -156,6 +164,9 @@ impl Frame {
                     call_id: 1,
                     timeout_us: 0,
                     request: Span { segment_id, offset, size },
+                    metadata: Metadata::default(),
+                    streaming: false,
+                    messages_follow: false,
                 })
             }
             Self::Cancel(call_id) => Message::Cancel { call_id },
@@ -166,12 +177,16 @@ impl Frame {
                 call_id: 1,
                 timeout_us: 0,
                 request: span,
+                metadata: Metadata::default(),
+                streaming: false,
+                messages_follow: false,
             }),
             Self::RpcResponse => Message::RpcResponse(RpcResponse {
                 connection_id,
                 method: String::new(),
                 call_id: 1,
                 reply: Ok(span),
+                metadata: Metadata::default(),
             }),
             Self::Doorbell => Message::Doorbell,
         };

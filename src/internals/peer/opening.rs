@@ -87,8 +87,12 @@ impl ClientOffer {
 
     /// Claims other limits: largest message, bytes of the region, calls in flight.
     pub fn limits(mut self, message: u64, region: u64, in_flight: u32) -> Self {
-        self.request.limits =
-            Limits { max_message_size: message, max_region_bytes: region, max_in_flight: in_flight };
+        self.request.limits = Limits {
+            max_message_size: message,
+            max_region_bytes: region,
+            max_in_flight: in_flight,
+            ..self.request.limits
+        };
         self
     }
 
