@@ -137,7 +137,8 @@ pub mod testing;
 mod wire;
 
 pub use client::{
-    Call, Channel, ChannelBuilder, Connect, ConnectError, Method, Pending, PendingRaw, RawCall,
+    Call, Channel, ChannelBuilder, ChannelState, Connect, ConnectError, Method, Pending, PendingRaw, RawCall,
+    Reconnect,
 };
 #[cfg(feature = "tokio")]
 pub use client::{RawResponseFuture, ResponseFuture};

@@ -15,6 +15,7 @@ use crate::client::core::Unsent;
 use crate::client::driver::Stop;
 use crate::client::limit::TimeLimit;
 use crate::client::method::Method;
+use crate::client::reconnect::{Sent, received};
 use crate::client::route::{Route, start_classic, wait_classic};
 use crate::client::sending::send_message;
 use crate::connection::Arrived;
@@ -52,6 +53,15 @@ impl<'a, Req: Message, Resp: Message + Default> Call<'a, Req, Resp> {
         self
     }
 
+    /// Says that it does no harm if the call is made twice. On a channel that
+    /// [reconnects](crate::ChannelBuilder::reconnect), one that was under way when its connection ended is
+    /// then sent again on the next one, within the same timeout; once, unless
+    /// [set](crate::Reconnect::resends). On other channels it changes nothing.
+    pub fn idempotent(mut self) -> Self {
+        self.limit.idempotent = true;
+        self
+    }
+
     #[cfg(feature = "tokio")]
     pub(super) fn limited(self, limit: TimeLimit) -> Self {
         Self { limit, ..self }
@@ -73,6 +83,9 @@ impl<'a, Req: Message, Resp: Message + Default> Call<'a, Req, Resp> {
     /// - `Internal`: the handler panicked, or a message did not decode.
     #[inline]
     pub fn wait(self) -> Result<Response<Resp>, Status> {
+        if let Route::Again(channel) = self.route {
+            return channel.wait(self.method, self.limit, &mut self.request.get_ref(), decode);
+        }
         self.start()?.wait()
     }
 
@@ -83,14 +96,19 @@ impl<'a, Req: Message, Resp: Message + Default> Call<'a, Req, Resp> {
     /// [classic](crate::Channel::connect_classic) channel, for a connection that no other call holds.
     #[inline]
     pub fn start(self) -> Result<Pending<'a, Resp>, Status> {
+        let mut message = self.request.get_ref();
+        if let Route::Again(channel) = self.route {
+            let sent = channel.start(self.method, self.limit, &mut message)?;
+            return Ok(Pending { call: InFlight::Again(sent), reply: PhantomData });
+        }
         let deadline = self.limit.end();
-        let message = self.request.get_ref();
         let core = match self.route {
             Route::Ring(core) => &**core,
             Route::Classic(pool) => {
                 let lease = start_classic(pool, self.method, deadline, message)?;
                 return Ok(Pending { call: InFlight::Classic(lease), reply: PhantomData });
             }
+            Route::Again(_) => unreachable!("looked at above"),
         };
         let unsent = core.begin(self.method, deadline)?;
         let (head, len) = (unsent.head(self.method)?, message.encoded_len());
@@ -124,7 +142,7 @@ impl<Resp: Message + Default> Pending<'_, Resp> {
     /// As [`Call::wait`].
     #[inline]
     pub fn wait(self) -> Result<Response<Resp>, Status> {
-        self.call.wait(|payload| payload.decode().map(Response::new).map_err(|error| undecodable(&error)))
+        self.call.wait(decode)
     }
 }
 
@@ -134,10 +152,16 @@ impl<Resp> fmt::Debug for Pending<'_, Resp> {
     }
 }
 
+#[inline(always)]
+fn decode<M: Message + Default>(payload: Arrived<'_>) -> Result<Response<M>, Status> {
+    payload.decode().map(Response::new).map_err(|error| undecodable(&error))
+}
+
 /// The sent half of every call, typed or raw.
 pub(super) enum InFlight<'a> {
     Ring(OnRing<'a>),
     Classic(Lease<'a>),
+    Again(Box<Sent<'a>>),
 }
 
 /// A call that was sent over the ring.
@@ -150,7 +174,7 @@ pub(super) struct OnRing<'a> {
 
 impl<'a> InFlight<'a> {
     pub(super) fn new(core: &'a Core, ticket: Ticket, deadline: Option<Instant>) -> Self {
-        Self::Ring(OnRing { core, ticket: Some(ticket), deadline })
+        Self::Ring(OnRing::new(core, ticket, deadline))
     }
 
     /// Waits for the reply, and reads it if it is no failure.
@@ -159,13 +183,19 @@ impl<'a> InFlight<'a> {
         match self {
             Self::Ring(call) => call.wait(read),
             Self::Classic(lease) => wait_classic(lease, read),
+            Self::Again(sent) => sent.wait(read),
         }
     }
 }
 
-impl OnRing<'_> {
+impl<'a> OnRing<'a> {
+    #[inline]
+    pub(super) fn new(core: &'a Core, ticket: Ticket, deadline: Option<Instant>) -> Self {
+        Self { core, ticket: Some(ticket), deadline }
+    }
+
     #[inline(always)]
-    fn wait<R>(mut self, read: impl Fn(Arrived<'_>) -> Result<R, Status>) -> Result<R, Status> {
+    pub(super) fn wait<R>(mut self, read: impl Fn(Arrived<'_>) -> Result<R, Status>) -> Result<R, Status> {
         let ticket = self.ticket.take().expect("taken here alone");
         self.core.wait(ticket, self.deadline, successful(read))
     }
@@ -248,7 +278,7 @@ pub(super) fn undecodable(error: &DecodeError) -> Status {
 
 #[cold]
 fn failure(code: u32, payload: Arrived<'_>) -> Status {
-    Status::decode_payload(code, &payload.into_vec())
+    received(Status::decode_payload(code, &payload.into_vec()))
 }
 
 impl Drop for OnRing<'_> {

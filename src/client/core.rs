@@ -73,6 +73,27 @@ impl Core {
         Method::new(self.id, id.map(|id| id as u32), name)
     }
 
+    /// A method that was looked up by name elsewhere: its number may be another one here.
+    #[inline]
+    pub(super) fn method_here(&self, method: Method) -> Method {
+        match self.link.methods().get(method.id() as usize) {
+            Some(name) if name == method.name() => Method::new(self.id, Some(method.id()), method.name()),
+            _ => self.method(method.name()),
+        }
+    }
+
+    /// Whether the server takes no further requests.
+    #[inline]
+    pub(super) fn is_draining(&self) -> bool {
+        // Relaxed: a request that slips through is refused by the server.
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// The server has said so.
+    pub(super) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
     /// Checks that a call can be made at all and takes a cell for it.
     #[inline]
     pub(super) fn begin(&self, method: Method, deadline: Option<Instant>) -> Result<Unsent<'_>, Status> {
@@ -109,8 +130,7 @@ impl Core {
         if self.link.is_closed() {
             return Err(self.link.closed_status());
         }
-        // Relaxed: a request that slips through is refused by the server.
-        if self.draining.load(Ordering::Relaxed) {
+        if self.is_draining() {
             return Err(Status::unavailable("the server is shutting down and takes no further calls"));
         }
         Ok(())
@@ -339,7 +359,7 @@ impl Core {
                 self.deliver_to_cell(call_id, code, payload, awaited.cell())
             }
             Event::Goaway => {
-                self.draining.store(true, Ordering::Relaxed);
+                self.drain();
                 Ok(Handed::ToOthers)
             }
             Event::Request { .. } | Event::Cancel { .. } => unreachable!("the session admits by role"),

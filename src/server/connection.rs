@@ -8,7 +8,7 @@ use crate::connection::{CloseReason, Event, Link, Polled, Session, SocketState, 
 use crate::error::Violation;
 use crate::os::{Interest, Poller, RoomWatch, current_cpu};
 use crate::ring::UNKNOWN_CPU;
-use crate::rpc::Status;
+use crate::rpc::{REFUSED, Status};
 use crate::server::caller::Caller;
 use crate::server::exchange::{Incoming, serve};
 use crate::server::peer::Peer;
@@ -295,7 +295,7 @@ fn handle(peer: &Arc<Peer>, shared: &Shared, event: Event<'_>) -> Result<usize, 
             peer.calls.begin(call_id)?;
             let call = Incoming { call_id, method, deadline: deadline_of(deadline_us) };
             if shared.is_draining() {
-                let status = Status::unavailable("the server is shutting down");
+                let status = Status::unavailable(REFUSED);
                 let executor = shared.dispatch.executor();
                 serve(Caller::Ring(peer), executor, call, payload, |exchange| exchange.fail(&status));
             } else {
