@@ -50,10 +50,10 @@ impl Channel {
     /// default limits: one of the published Go project, or one of this library with
     /// [`ServerBuilder::classic`](crate::ServerBuilder::classic).
     ///
-    /// A classic connection has one call at a time, so the channel opens more of them as calls under way need
-    /// them, up to [`classic_connections`](ChannelBuilder::classic_connections). A caller that finds all of
-    /// them busy waits. Connections to a server that has gone are dropped, and a call that has not been sent
-    /// is sent to the one that listens there now; a call that was sent returns
+    /// A classic connection has one call at a time, so the channel opens more of them as calls under way
+    /// need them, up to [`classic_connections`](ChannelBuilder::classic_connections). A caller that finds
+    /// all of them busy waits. Connections to a server that has gone are dropped, and a call that has not
+    /// been sent is sent to the one that listens there now; a call that was sent returns
     /// [`Code::Unavailable`](crate::Code::Unavailable).
     ///
     /// The protocol carries neither deadlines nor cancellations: a call that is dropped, or whose timeout
@@ -102,12 +102,13 @@ impl Channel {
         RawCall::new(&self.route, *method, body.into())
     }
 
-    /// Takes `len` bytes of the memory that messages travel in, to be filled and given to [`raw`](Self::raw).
+    /// Takes `len` bytes of the memory that messages travel in, to be filled and given to
+    /// [`raw`](Self::raw).
     ///
     /// Waits up to 30 seconds while everything is in use. On a classic channel it is ordinary memory, which
     /// is copied when it is sent. On one that [reconnects](ChannelBuilder::reconnect) it is of the present
-    /// connection, and fails with [`Code::InvalidArgument`](crate::Code::InvalidArgument) if it is sent when
-    /// there is another one.
+    /// connection, and fails with [`Code::InvalidArgument`](crate::Code::InvalidArgument) if it is sent
+    /// when there is another one.
     ///
     /// # Errors
     /// [`Code::ResourceExhausted`](crate::Code::ResourceExhausted) naming the limit, if `len` exceeds
@@ -121,8 +122,8 @@ impl Channel {
         }
     }
 
-    /// Who serves, as the kernel told at connect; on a channel with more than one connection, when the newest
-    /// was made. Where there was none yet: process 0, of this process's user and group.
+    /// Who serves, as the kernel told at connect; on a channel with more than one connection, when the
+    /// newest was made. Where there was none yet: process 0, of this process's user and group.
     pub fn peer(&self) -> Credentials {
         match &self.route {
             Route::Ring(core) => core.link.credentials(),
@@ -133,9 +134,10 @@ impl Channel {
 
     /// Whether the connection is known to be closed; it never opens again.
     ///
-    /// Nobody watches a connection that nobody waits on, so a server's death shows here only after a call met
-    /// it; [`state`](Self::state) looks. A classic channel opens connections anew, and so is closed nowhere but
-    /// in a forked process; one that [reconnects](ChannelBuilder::reconnect) also when it has given up.
+    /// Nobody watches a connection that nobody waits on, so a server's death shows here only after a call
+    /// met it; [`state`](Self::state) looks. A classic channel opens connections anew, and so is closed
+    /// nowhere but in a forked process; one that [reconnects](ChannelBuilder::reconnect) also when it has
+    /// given up.
     pub fn is_closed(&self) -> bool {
         match &self.route {
             Route::Ring(core) => core.link.is_closed(),
@@ -146,9 +148,9 @@ impl Channel {
 
     /// What its connection is like, in gRPC's words.
     ///
-    /// Looks whether the server is still there, which costs a system call. A channel that does not reconnect
-    /// is `Ready`, or `Shutdown` once its server has gone or takes no further calls; a classic one is `Ready`,
-    /// or in a forked process `Shutdown`.
+    /// Looks whether the server is still there, which costs a system call. A channel that does not
+    /// reconnect is `Ready`, or `Shutdown` once its server has gone or takes no further calls; a classic
+    /// one is `Ready`, or in a forked process `Shutdown`.
     pub fn state(&self) -> ChannelState {
         let shut = match &self.route {
             Route::Ring(core) => {
@@ -161,8 +163,8 @@ impl Channel {
         if shut { ChannelState::Shutdown } else { ChannelState::Ready }
     }
 
-    /// Sleeps until the [state](Self::state) is another one than `from`, `timeout` at most; returns it as it
-    /// is then.
+    /// Sleeps until the [state](Self::state) is another one than `from`, `timeout` at most; returns it as
+    /// it is then.
     ///
     /// Nobody connects meanwhile but who calls. That a connection has ended is noticed within 50 ms, and
     /// a state that lasts for less may be missed.
@@ -278,14 +280,14 @@ impl ChannelBuilder {
     ///
     /// Whoever calls makes the next connection; there is no thread for it. Calls that begin while there is
     /// none wait for it, each within its own time and the [patience](Reconnect::patience) of the channel.
-    /// Those under way when a connection ends fail with [`Code::Unavailable`](crate::Code::Unavailable), unless
-    /// they are [idempotent](crate::Call::idempotent); a server that shuts down answers those that it has
-    /// begun, while those that begin go to its successor.
+    /// Those under way when a connection ends fail with [`Code::Unavailable`](crate::Code::Unavailable),
+    /// unless they are [idempotent](crate::Call::idempotent); a server that shuts down answers those that
+    /// it has begun, while those that begin go to its successor.
     ///
-    /// A [`Method`] stays good: on each connection it is found by its name, and calls of one that the server
-    /// there does not have return [`Code::Unimplemented`](crate::Code::Unimplemented). Connecting for the first
-    /// time fails as without this, unless it is [lazy](Self::connect_lazy). In a forked process the channel
-    /// does not connect: calls return `Unavailable` there, as on other channels.
+    /// A [`Method`] stays good: on each connection it is found by its name, and calls of one that the
+    /// server there does not have return [`Code::Unimplemented`](crate::Code::Unimplemented). Connecting
+    /// for the first time fails as without this, unless it is [lazy](Self::connect_lazy). In a forked
+    /// process the channel does not connect: calls return `Unavailable` there, as on other channels.
     ///
     /// A call costs a look at the clock more than without this, and one that is awaited or started an
     /// allocation. A classic channel connects again in its own way, whatever this says.
@@ -295,7 +297,8 @@ impl ChannelBuilder {
     }
 
     /// Most connections of a classic channel, and so most of its calls that are under way at one time, at
-    /// least 1; 64 unless set, as the published client has it. They are opened as they are needed, and stay.
+    /// least 1; 64 unless set, as the published client has it. They are opened as they are needed, and
+    /// stay.
     ///
     /// Each of them has a file on the server.
     pub fn classic_connections(mut self, connections: usize) -> Self {

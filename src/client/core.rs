@@ -41,9 +41,9 @@ pub(crate) struct Core {
     pub(crate) space: SpaceWaiters,
     cancels: Cancels,
     /// The server takes no further requests.
-    draining: AtomicBool,
+    pub(super) draining: AtomicBool,
     /// Tells this channel's methods from those of others.
-    id: u32,
+    pub(super) id: u32,
     /// The drivers that lead for the tasks that wait.
     #[cfg(feature = "tokio")]
     pub(super) drivers: Drivers,
@@ -71,27 +71,6 @@ impl Core {
     pub(crate) fn method(&self, name: &'static str) -> Method {
         let id = self.link.methods().iter().position(|known| known == name);
         Method::new(self.id, id.map(|id| id as u32), name)
-    }
-
-    /// A method that was looked up by name elsewhere: its number may be another one here.
-    #[inline]
-    pub(super) fn method_here(&self, method: Method) -> Method {
-        match self.link.methods().get(method.id() as usize) {
-            Some(name) if name == method.name() => Method::new(self.id, Some(method.id()), method.name()),
-            _ => self.method(method.name()),
-        }
-    }
-
-    /// Whether the server takes no further requests.
-    #[inline]
-    pub(super) fn is_draining(&self) -> bool {
-        // Relaxed: a request that slips through is refused by the server.
-        self.draining.load(Ordering::Relaxed)
-    }
-
-    /// The server has said so.
-    pub(super) fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
     }
 
     /// Checks that a call can be made at all and takes a cell for it.
@@ -130,7 +109,8 @@ impl Core {
         if self.link.is_closed() {
             return Err(self.link.closed_status());
         }
-        if self.is_draining() {
+        // Relaxed: a request that slips through is refused by the server.
+        if self.draining.load(Ordering::Relaxed) {
             return Err(Status::unavailable("the server is shutting down and takes no further calls"));
         }
         Ok(())
@@ -359,7 +339,7 @@ impl Core {
                 self.deliver_to_cell(call_id, code, payload, awaited.cell())
             }
             Event::Goaway => {
-                self.drain();
+                self.draining.store(true, Ordering::Relaxed);
                 Ok(Handed::ToOthers)
             }
             Event::Request { .. } | Event::Cancel { .. } => unreachable!("the session admits by role"),

@@ -33,14 +33,15 @@ impl<'a> RawCall<'a> {
         self
     }
 
-    /// When the call ends at the latest, if a [timeout](Self::timeout) does not end it before. A handler that
-    /// calls others has them end with its own call by `.deadline(request.deadline())`.
+    /// When the call ends at the latest, if a [timeout](Self::timeout) does not end it before. A handler
+    /// that calls others has them end with its own call by `.deadline(request.deadline())`.
     pub fn deadline(mut self, deadline: impl Into<Option<Instant>>) -> Self {
         self.limit.deadline = deadline.into();
         self
     }
 
-    /// Says that it does no harm if the call is made twice: see [`Call::idempotent`](crate::Call::idempotent).
+    /// Says that it does no harm if the call is made twice: see
+    /// [`Call::idempotent`](crate::Call::idempotent).
     pub fn idempotent(mut self) -> Self {
         self.limit.idempotent = true;
         self

@@ -125,8 +125,8 @@ fn outside_of_a_runtime_a_call_says_what_it_lacks() {
     client.echo(blob(10, 1)).wait().unwrap();
 }
 
-/// The first calls of a channel, all at once, on the threads of one runtime: one of them has it driven, and no
-/// other fails for it.
+/// The first calls of a channel, all at once, on the threads of one runtime: one of them has it driven, and
+/// no other fails for it.
 #[test]
 fn the_first_calls_of_a_runtime_are_in_nobodys_way() {
     const THREADS: usize = 4;

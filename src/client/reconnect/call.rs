@@ -67,7 +67,6 @@ impl Course {
             return Some(status);
         }
         if is_refusal(&status) {
-            // The news for everybody may be behind it.
             core.drain();
         } else if core.is_open() {
             return Some(status);

@@ -446,3 +446,25 @@ impl fmt::Debug for Reconnecting {
         f.debug_struct("Reconnecting").field("path", &self.path).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rpc::Code;
+
+    #[test]
+    fn a_forked_child_leaves_its_parents_channel_alone() {
+        let policy = Reconnect::default();
+        let channel = Reconnecting::new(Path::new("nobody's"), Config::default(), policy, None);
+        let mut channel = Arc::into_inner(channel).expect("nobody else has it");
+        channel.process = ForkMark::of_another_process();
+        // As if another thread of the parent's had held it when it forked.
+        let _held = channel.lock();
+        let course = Course::new(&channel, Instant::now(), None);
+        let status = channel.acquire(&course).err().unwrap();
+        assert_eq!(status.code(), Code::Unavailable);
+        assert!(status.message().contains("connect again after fork"), "{status}");
+        assert_eq!((channel.state(), channel.peer().pid), (ChannelState::Shutdown, 0));
+        channel.wait_for_news(Duration::from_millis(1));
+    }
+}

@@ -4,8 +4,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::client::core::Core;
+use crate::client::method::Method;
 use crate::connection::CloseReason;
 use crate::rpc::{Code, REFUSED, Status};
+use crate::sync::Ordering;
 
 /// What callers read where a server has [refused](REFUSED) a call.
 const TOLD: &str = "the server is shutting down and has refused the call";
@@ -14,7 +16,22 @@ impl Core {
     /// Whether calls can begin on it, as far as is known.
     #[inline]
     pub(super) fn is_open(&self) -> bool {
-        !self.link.is_closed() && !self.is_draining()
+        // Relaxed: a request that slips through is refused by the server.
+        !self.link.is_closed() && !self.draining.load(Ordering::Relaxed)
+    }
+
+    /// The server has refused a call. The news for everybody may be behind that.
+    pub(super) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// A method that was looked up by name elsewhere: its number may be another one here.
+    #[inline]
+    pub(super) fn method_here(&self, method: Method) -> Method {
+        match self.link.methods().get(method.id() as usize) {
+            Some(name) if name == method.name() => Method::new(self.id, Some(method.id()), method.name()),
+            _ => self.method(method.name()),
+        }
     }
 
     /// Takes in what has come, the news of the server's end for instance. Whoever leads does so anyhow; here
