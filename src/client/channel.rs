@@ -50,10 +50,10 @@ impl Channel {
     /// default limits: one of the published Go project, or one of this library with
     /// [`ServerBuilder::classic`](crate::ServerBuilder::classic).
     ///
-    /// A classic connection has one call at a time, so the channel opens more of them as calls under way
-    /// need them, up to [`classic_connections`](ChannelBuilder::classic_connections). A caller that finds
-    /// all of them busy waits. Connections to a server that has gone are dropped, and a call that has not
-    /// been sent is sent to the one that listens there now; a call that was sent returns
+    /// A classic connection has one call at a time, so the channel opens more of them as calls under way need
+    /// them, up to [`classic_connections`](ChannelBuilder::classic_connections). A caller that finds all of
+    /// them busy waits. Connections to a server that has gone are dropped, and a call that has not been sent
+    /// is sent to the one that listens there now; a call that was sent returns
     /// [`Code::Unavailable`](crate::Code::Unavailable).
     ///
     /// The protocol carries neither deadlines nor cancellations: a call that is dropped, or whose timeout
@@ -102,8 +102,7 @@ impl Channel {
         RawCall::new(&self.route, *method, body.into())
     }
 
-    /// Takes `len` bytes of the memory that messages travel in, to be filled and given to
-    /// [`raw`](Self::raw).
+    /// Takes `len` bytes of the memory that messages travel in, to be filled and given to [`raw`](Self::raw).
     ///
     /// Waits up to 30 seconds while everything is in use. On a classic channel it is ordinary memory, which
     /// is copied when it is sent. On one that [reconnects](ChannelBuilder::reconnect) it is of the present
@@ -297,8 +296,7 @@ impl ChannelBuilder {
     }
 
     /// Most connections of a classic channel, and so most of its calls that are under way at one time, at
-    /// least 1; 64 unless set, as the published client has it. They are opened as they are needed, and
-    /// stay.
+    /// least 1; 64 unless set, as the published client has it. They are opened as they are needed, and stay.
     ///
     /// Each of them has a file on the server.
     pub fn classic_connections(mut self, connections: usize) -> Self {

@@ -33,8 +33,8 @@ impl<'a> RawCall<'a> {
         self
     }
 
-    /// When the call ends at the latest, if a [timeout](Self::timeout) does not end it before. A handler
-    /// that calls others has them end with its own call by `.deadline(request.deadline())`.
+    /// When the call ends at the latest, if a [timeout](Self::timeout) does not end it before. A handler that
+    /// calls others has them end with its own call by `.deadline(request.deadline())`.
     pub fn deadline(mut self, deadline: impl Into<Option<Instant>>) -> Self {
         self.limit.deadline = deadline.into();
         self

@@ -60,7 +60,7 @@ struct Shared {
     /// Whether somebody makes one.
     connecting: bool,
     /// A handshake that was begun by one whose time was over.
-    greeting: Option<Greeting>,
+    greeting: Option<Box<Greeting>>,
     /// What the last attempt has failed with.
     failure: Option<String>,
     /// The last attempt was the last one.
@@ -279,7 +279,7 @@ impl Reconnecting {
         if shared.connecting {
             return Ok(Decision::Wait(until));
         }
-        if shared.greeting.as_ref().is_some_and(Greeting::is_late) {
+        if shared.greeting.as_ref().is_some_and(|greeting| greeting.is_late()) {
             // Nobody has attended to it. The answer may be there, but not for certain the server.
             shared.greeting = None;
         }
@@ -344,7 +344,7 @@ impl Reconnecting {
 /// The right to make the next connection. Given up, it leaves what was begun to the next one who has it.
 pub(super) struct Turn<'a> {
     channel: &'a Reconnecting,
-    greeting: Option<Greeting>,
+    greeting: Option<Box<Greeting>>,
 }
 
 impl Turn<'_> {
@@ -386,7 +386,7 @@ impl Turn<'_> {
         if self.greeting.is_none()
             && let Some(socket) = attempt.reach()?
         {
-            self.greeting = Some(attempt.clone().greet(socket, self.channel.config.clone())?);
+            self.greeting = Some(Box::new(attempt.clone().greet(socket, self.channel.config.clone())?));
         }
         Ok(self.greeting.is_some())
     }

@@ -11,10 +11,9 @@
 //!   backoff: everybody waits, each within its own limits
 //! ```
 //!
-//! The connection lies behind a pointer that a call reads without a lock; the mutex is taken by those who
-//! find it closed, and by nobody else. A call keeps its connection alive by a reference of its own, so one
-//! that the server drains is left by the calls that begin, and lives until the last of those under way has
-//! ended.
+//! The connection lies behind a pointer that a call reads without a lock; only a call that finds it closed
+//! takes the mutex. A call keeps its connection alive by a reference of its own, so one that the server
+//! drains is left by the calls that begin, and lives until the last of those under way has ended.
 //!
 //! There is no thread. What a caller leaves behind when its time is over, a handshake that is half done,
 //! the next one goes on with: callers of little patience would otherwise never come to the end of one.
