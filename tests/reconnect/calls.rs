@@ -13,6 +13,7 @@ testkit::on_every_way![
     a_restarted_server_is_served_again,
     calls_under_way_fail_and_say_so,
     a_call_waits_for_a_server,
+    calls_that_wait_for_room_move_over,
     methods_are_found_by_name,
     idempotent_calls_are_made_again_once,
     a_server_that_drains_is_left_and_finishes,
@@ -97,6 +98,27 @@ fn a_call_waits_for_a_server() {
             assert_eq!(raw.join().unwrap().unwrap(), b"Plain");
             drop(server);
         });
+    }
+}
+
+fn calls_that_wait_for_room_move_over() {
+    for mode in MODES {
+        let site = Site::new();
+        let server = site.start(Kind::Plain);
+        let settings = builder(Reconnect::default()).max_region_bytes(4 << 20);
+        let channel = settings.connect(site.path()).wait().unwrap();
+        let client = EchoClient::new(channel.clone());
+        // The only slot of that size stays with us.
+        let loan = channel.loan(2 << 20).unwrap();
+        thread::scope(|scope| {
+            let waits = scope.spawn(|| mode.call(client.echo(blob(2 << 20)).timeout(PATIENCE)));
+            thread::sleep(Duration::from_millis(50));
+            assert!(!waits.is_finished());
+            kill(server);
+            let _next = site.start(Kind::Plain);
+            assert!(waits.join().unwrap().unwrap() == blob(2 << 20));
+        });
+        drop(loan);
     }
 }
 

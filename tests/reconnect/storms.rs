@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use mmap_rpc::{Code, Reconnect, Status};
-use testkit::proto::{Blob, EchoClient};
+use testkit::proto::{Blob, EchoClient, SleepRequest};
 use testkit::{Child, PATIENCE, Rng, noise};
 
 use crate::servers::{Kind, MODES, Mode, Site, kill};
@@ -78,11 +78,15 @@ fn idempotent_calls_survive_every_death() {
 }
 
 /// Servers that shut down in good order, one after the other.
-fn hand_over(site: &Site, mut server: Child) -> Child {
+fn hand_over(site: &Site, client: &EchoClient, mut server: Child) -> Child {
     for round in 0..6 {
         thread::sleep(Duration::from_millis(20));
+        // Keeps it from ending before others have been refused.
+        let sleep = SleepRequest { milliseconds: 50 };
+        let sleeps = client.sleep(sleep).timeout(PATIENCE).idempotent().start().unwrap();
         server.tell("stop");
         server.expect("stopping");
+        sleeps.wait().unwrap();
         server.finish();
         server = site.start(if round % 2 == 0 { Kind::Shifted } else { Kind::Plain });
     }
@@ -98,7 +102,7 @@ fn servers_hand_over_without_a_failure() {
         true,
         |status| panic!("{status}"),
         || {
-            server = server.take().map(|server| hand_over(&site, server));
+            server = server.take().map(|server| hand_over(&site, &client, server));
         },
     );
 }
@@ -113,5 +117,5 @@ fn calls_that_may_not_be_made_twice_fail_only_at_the_last_moment() {
         assert_eq!(status.code(), Code::Unavailable, "{status}");
         assert!(status.message().contains("under way"), "{status}");
     };
-    storm(&client, false, check, || server = server.take().map(|server| hand_over(&site, server)));
+    storm(&client, false, check, || server = server.take().map(|server| hand_over(&site, &client, server)));
 }
