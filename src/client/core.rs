@@ -42,9 +42,9 @@ pub(crate) struct Core {
     pub(crate) space: SpaceWaiters,
     cancels: Cancels,
     /// The server takes no further requests.
-    draining: AtomicBool,
+    pub(super) draining: AtomicBool,
     /// Tells this channel's methods from those of others.
-    id: u32,
+    pub(super) id: u32,
     /// The drivers that lead for the tasks that wait.
     #[cfg(feature = "tokio")]
     pub(super) drivers: Drivers,

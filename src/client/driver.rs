@@ -141,6 +141,17 @@ impl Driver {
         }
     }
 
+    /// Takes in what has come, also that the server has gone: never waits.
+    pub(super) fn look_around(&mut self, core: &Core) {
+        self.read_socket(core, &mut Nothing);
+        if !core.link.is_closed() {
+            self.turn(core, &mut Nothing);
+        }
+        if core.link.is_closed() {
+            self.closed(core, &mut Nothing);
+        }
+    }
+
     /// Hands out what the ring holds, up to a turn's worth.
     #[inline]
     fn turn<A: Awaited>(&mut self, core: &Core, awaited: &mut A) {

@@ -19,6 +19,7 @@
 use std::fmt;
 use std::future::Future;
 use std::hash::{Hash, Hasher};
+use std::io::ErrorKind;
 use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
@@ -75,12 +76,16 @@ impl Drivers {
 
     #[cold]
     fn spawn(&self, seat: Seat, runtime: &Handle) -> Result<(), Status> {
-        let readiness = Readiness::of(self.poller.clone()).map_err(|error| match error.raw_os_error() {
-            Some(_) => {
-                Status::resource_exhausted(format!("a call cannot be awaited: {error}; see ulimit -n"))
+        let readiness = match Readiness::of(self.poller.clone()) {
+            Ok(readiness) => readiness,
+            // Another thread of the runtime was faster: it watches already, and once is enough.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
+            Err(error) if error.raw_os_error().is_some() => {
+                let what = format!("a call cannot be awaited: {error}; see ulimit -n");
+                return Err(Status::resource_exhausted(what));
             }
-            None => the_runtime_ends(),
-        })?;
+            Err(_) => return Err(the_runtime_ends()),
+        };
         let core = seat.core.clone();
         let task = runtime.spawn(Task { readiness, rung: false, vigil: Vigil::None, seat });
         // A runtime that ends drops at once what is spawned on it. Whoever waits on would be told so by the

@@ -8,7 +8,7 @@ use crate::connection::{CloseReason, Event, Flow, Link, Polled, Session, SocketS
 use crate::error::Violation;
 use crate::os::{Interest, Poller, RoomWatch, current_cpu};
 use crate::ring::{Shape, UNKNOWN_CPU};
-use crate::rpc::Status;
+use crate::rpc::{REFUSED, Status};
 use crate::server::caller::Caller;
 use crate::server::exchange::{Incoming, serve};
 use crate::server::flows::Flows;
@@ -319,7 +319,7 @@ fn handle(
             };
             let call = Incoming { call_id, method, deadline: deadline_of(deadline_us), flow, many };
             if shared.is_draining() {
-                let status = Status::unavailable("the server is shutting down");
+                let status = Status::unavailable(REFUSED);
                 let executor = shared.dispatch.executor();
                 serve(Caller::Ring(peer), executor, call, payload, |exchange| exchange.fail(&status));
             } else {
