@@ -6,10 +6,15 @@
 //! reads the end of its input.
 
 use std::env;
+use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread::{self, JoinHandle};
+
+use tempfile::TempDir;
 
 use crate::server;
 use crate::wait::PATIENCE;
@@ -32,12 +37,29 @@ pub struct Child {
     lines: Receiver<String>,
     reader: Option<JoinHandle<()>>,
     role: String,
+    /// Where its program lies, if it is not our own file.
+    _program: Option<TempDir>,
 }
 
 impl Child {
     /// Starts this very binary in a role, with named arguments that it finds by [`Parent::argument`].
     pub fn start(role: &str, arguments: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(env::current_exe().expect("the test binary"));
+        Self::spawn(Command::new(env::current_exe().expect("the test binary")), role, arguments, None)
+    }
+
+    /// The same as another user, with one group and no supplementary ones; for this root is needed.
+    pub fn start_as(uid: u32, gid: u32, role: &str, arguments: &[(&str, &str)]) -> Self {
+        // The binary may lie where that user cannot go.
+        let dir = open_dir();
+        let program = dir.path().join("program");
+        fs::copy(env::current_exe().expect("the test binary"), &program).expect("room for a copy");
+        fs::set_permissions(&program, Permissions::from_mode(0o755)).expect("a file of ours");
+        let mut command = Command::new(program);
+        command.uid(uid).gid(gid).current_dir(dir.path());
+        Self::spawn(command, role, arguments, Some(dir))
+    }
+
+    fn spawn(mut command: Command, role: &str, arguments: &[(&str, &str)], program: Option<TempDir>) -> Self {
         command.args([ENTRY_POINT, "--exact", "--ignored", "--nocapture", "--test-threads=1"]);
         command.env(ROLE, role);
         command.envs(arguments.iter().map(|(name, value)| (format!("{ARGUMENT}{name}"), value)));
@@ -53,7 +75,7 @@ impl Child {
                 }
             }
         });
-        Self { process, input, lines, reader: Some(reader), role: role.to_owned() }
+        Self { process, input, lines, reader: Some(reader), role: role.to_owned(), _program: program }
     }
 
     /// Its process id.
@@ -105,6 +127,16 @@ impl Drop for Child {
             let _ = reader.join();
         }
     }
+}
+
+/// A folder that every user may enter.
+///
+/// # Panics
+/// If there is no room for one.
+pub fn open_dir() -> TempDir {
+    let dir = tempfile::tempdir().expect("a folder");
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).expect("a folder of ours");
+    dir
 }
 
 /// The process that started this one, as a role sees it.
