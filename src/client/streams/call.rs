@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 #[cfg(feature = "tokio")]
 use std::pin::Pin;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use prost::Message;
@@ -224,9 +225,10 @@ impl<'a, Req: Message, Resp: Message + Default> BidiStreamingCall<'a, Req, Resp>
         Ok((Sender::new(&call), Streaming::new(Responses::new(call))))
     }
 
-    /// A call that sends the messages of a stream, and no more, while its response is read: to be awaited on a
-    /// runtime, which gets a task that sends.
-    #[cfg(feature = "tokio")]
+    /// A call that sends these messages, and no more, while its response is read.
+    ///
+    /// `.wait()` takes them from an iterator, which gets a thread that sends; `.await` from a stream, which gets
+    /// a task of the runtime.
     pub fn send_all<S>(self, messages: S) -> SendAll<Self, S> {
         SendAll { call: self, messages }
     }
@@ -281,6 +283,33 @@ where
         }
         sender.finish();
         reply.wait()
+    }
+}
+
+impl<Req, Resp, S> SendAll<BidiStreamingCall<'_, Req, Resp>, S>
+where
+    Req: Message + 'static,
+    Resp: Message + Default,
+    S: IntoIterator<Item = Req> + Send + 'static,
+{
+    /// Begins to send, and waits until the server has taken up the call.
+    ///
+    /// # Errors
+    /// As [`Call::wait`](crate::Call::wait); `ResourceExhausted` if there is no thread to send on.
+    pub fn wait(self) -> Result<Response<Streaming<Resp>>, Status> {
+        let BidiStreamingCall { route, method, request, limit, .. } = self.call;
+        let call = Held::open(core_of(route)?, method, limit, Shape::ManyRequests, &request)?;
+        let (mut sender, messages) = (Sender::new(&call), self.messages);
+        let send = move || {
+            for message in messages {
+                if sender.send(message).wait().is_err() {
+                    break;
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("mmap-rpc-send".into()).spawn(send);
+        thread.map_err(|error| Status::resource_exhausted(format!("no thread to send on: {error}")))?;
+        begun(Responses::new(call))
     }
 }
 

@@ -60,15 +60,10 @@ impl<Req: Message> Sender<Req> {
 
     fn attempt(&self, message: &Req, prepared: &mut Option<Prepared<Arc<Link>>>) -> Result<(), SendFailure> {
         if self.flow.is_over() {
-            return Err(SendFailure::Failed(has_ended()));
+            return Err(SendFailure::Failed(self.why_over()));
         }
         send_in_flow(&self.core.link, &self.flow, self.call_id, message, prepared)
     }
-}
-
-#[cold]
-fn has_ended() -> Status {
-    Status::cancelled("the call has ended; its outcome is with the response")
 }
 
 impl<Req> Drop for Sender<Req> {
@@ -108,7 +103,15 @@ impl<Req: Message> SendMessage<'_, Req> {
 }
 
 impl<Req> Sender<Req> {
-    /// What it means that there was no space until the deadline.
+    #[cold]
+    fn why_over(&self) -> Status {
+        if self.core.link.is_closed() {
+            return self.core.link.closed_status();
+        }
+        self.or_late(Status::cancelled("the call has ended; its outcome is with the response"))
+    }
+
+    /// The status, or that the deadline has passed.
     fn or_late(&self, status: Status) -> Status {
         match self.deadline {
             Some(deadline) if Instant::now() >= deadline => deadline_exceeded(),
