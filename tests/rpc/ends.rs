@@ -17,6 +17,9 @@ use crate::{Driver, Site, via};
 /// How long a case waits for a deadline that is to pass.
 const SHORT: Duration = Duration::from_millis(50);
 
+/// The deadline of calls that are given up before: too late to be mistaken for that.
+const LONG: Duration = PATIENCE.saturating_mul(3);
+
 /// More responses than anybody keeps for a client that reads none.
 fn endless() -> StreamingOutputCallRequest {
     output(&[10_000; 20_000])
@@ -35,7 +38,7 @@ async fn expect_over(site: &Site, requests: &mut Sender<StreamingOutputCallReque
 
 pub(crate) async fn cancel_after_begin(site: &Site) {
     let client = site.client();
-    let (requests, reply) = via!(site, client.streaming_input_call().timeout(PATIENCE)).unwrap();
+    let (requests, reply) = via!(site, client.streaming_input_call().timeout(LONG)).unwrap();
     site.expect_running(1);
     drop(reply);
     site.expect_running(0);
@@ -45,7 +48,7 @@ pub(crate) async fn cancel_after_begin(site: &Site) {
 
 pub(crate) async fn cancel_after_first_response(site: &Site) {
     let client = site.client();
-    let (mut requests, mut responses) = via!(site, client.full_duplex_call().timeout(PATIENCE)).unwrap();
+    let (mut requests, mut responses) = via!(site, client.full_duplex_call().timeout(LONG)).unwrap();
     via!(site, requests.send(output(&[31_415]))).unwrap();
     let response = via!(site, responses.message()).unwrap().expect("a response");
     assert_eq!(size_of(response), 31_415);
@@ -61,7 +64,7 @@ pub(crate) async fn responses_that_nobody_reads(site: &Site) {
     let client = site.client();
     let mut calls = Vec::new();
     for _ in 0..3 {
-        let call = client.streaming_output_call(endless()).timeout(PATIENCE);
+        let call = client.streaming_output_call(endless()).timeout(LONG);
         let mut responses = via!(site, call).unwrap().into_inner();
         let response = via!(site, responses.message()).unwrap().expect("a response");
         assert_eq!(size_of(response), 10_000);
@@ -156,7 +159,7 @@ pub(crate) async fn a_deadline_ends_a_sender_that_waits(site: &Site) {
 
 pub(crate) async fn a_sender_that_waits_is_told_that_the_call_was_given_up(site: &Site) {
     let client = site.client();
-    let (mut requests, responses) = stalled(site, &client, PATIENCE).await;
+    let (mut requests, responses) = stalled(site, &client, LONG).await;
     let (_, over) = match site.driver {
         Driver::Blocking => thread::scope(|scope| {
             scope.spawn(move || {
@@ -179,7 +182,7 @@ pub(crate) async fn a_sender_that_waits_is_told_that_the_call_was_given_up(site:
 
 pub(crate) async fn a_sender_that_waits_is_told_that_the_server_died(site: &Site) {
     let mut server = Process::start(site.handlers);
-    let (mut requests, mut responses) = stalled(site, &server.client(), PATIENCE).await;
+    let (mut requests, mut responses) = stalled(site, &server.client(), LONG).await;
     let killer = thread::spawn(move || {
         thread::sleep(SHORT);
         server.kill();
