@@ -8,7 +8,7 @@ use testkit::interop::payload;
 use testkit::interop::proto::{
     Empty, ResponseParameters, StreamingOutputCallRequest, StreamingOutputCallResponse, TestServiceClient,
 };
-use testkit::{Child, PATIENCE, Parent, connect};
+use testkit::{Child, PATIENCE, Parent, Way, connect, way};
 
 use crate::site::{Process, at_once};
 use crate::streams::{input, output, rest, size_of};
@@ -133,7 +133,7 @@ async fn stalled(
     (requests, responses)
 }
 
-/// Sends to a server that does not read, until that fails: how many messages it took, and why it was the last.
+/// Sends to a server that does not read, until that fails: how many messages it took, and why no more.
 async fn fill(site: &Site, requests: &mut Sender<StreamingOutputCallRequest>) -> (usize, Status) {
     let large = StreamingOutputCallRequest { payload: Some(payload(100_000)), ..Default::default() };
     for sent in 0..1000 {
@@ -216,7 +216,7 @@ pub(crate) async fn the_server_dies(site: &Site) {
 /// Handlers end that wait for its requests, and those that wait for it to read.
 pub(crate) async fn the_client_dies(site: &Site) {
     let path = site.path();
-    let arguments = [("socket", path.to_str().expect("a path of ours"))];
+    let arguments = [("socket", path.to_str().expect("a path of ours")), ("way", way().name())];
     let mut client = Child::start("interop client", &arguments);
     client.expect("open");
     site.expect_running(3);
@@ -227,7 +227,9 @@ pub(crate) async fn the_client_dies(site: &Site) {
 
 /// The client that dies.
 pub(crate) fn client(parent: &Parent) {
-    let client = TestServiceClient::new(connect(parent.argument("socket")).expect("a server"));
+    let way = Way::named(&parent.argument("way")).expect("a way of ours");
+    let channel = testkit::by(way, || connect(parent.argument("socket")).expect("a server"));
+    let client = TestServiceClient::new(channel);
     let (mut requests, mut responses) = client.full_duplex_call().wait().expect("a call");
     requests.send(output(&[1])).wait().expect("sent");
     responses.message().wait().expect("no failure").expect("a response");
