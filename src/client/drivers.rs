@@ -78,11 +78,12 @@ impl Drivers {
     fn spawn(&self, seat: Seat, runtime: &Handle) -> Result<(), Status> {
         let readiness = match Readiness::of(self.poller.clone()) {
             Ok(readiness) => readiness,
-            // Another thread of the runtime was faster: it watches already, and once is enough.
+            // Two tasks of one runtime have looked before either had a seat. The runtime watches a poller
+            // once: the other one has the driver, and this seat wakes, as it is dropped, who counts on it.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
             Err(error) if error.raw_os_error().is_some() => {
-                let what = format!("a call cannot be awaited: {error}; see ulimit -n");
-                return Err(Status::resource_exhausted(what));
+                let problem = format!("a call cannot be awaited: {error}; see ulimit -n");
+                return Err(Status::resource_exhausted(problem));
             }
             Err(_) => return Err(the_runtime_ends()),
         };
@@ -195,5 +196,22 @@ impl Future for Task {
 impl fmt::Debug for Drivers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Drivers").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As for the slower one of two tasks that await the first calls of a channel at once.
+    #[test]
+    fn a_runtime_that_watches_the_poller_has_a_driver() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _entered = runtime.enter();
+        let poller = Arc::new(Poller::new().unwrap());
+        let drivers = Drivers::new(Weak::new(), poller.clone());
+        let first = Readiness::of(poller).unwrap();
+        drivers.ensure().unwrap();
+        drop(first);
     }
 }

@@ -295,9 +295,9 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        // Nobody waits for what its handlers have still to answer.
-        self.flows.finish_all();
+        // Nobody waits for what its handlers have still to answer. In this order, as for a single call.
         self.peer.calls.cancel_all();
+        self.flows.finish_all();
     }
 }
 
@@ -327,8 +327,9 @@ fn handle(
             }
         }
         Event::Cancel { call_id } => {
-            flows.find(call_id).inspect(|flow| flow.finish());
+            // In this order: who waits on the flow is woken once, and looks then whether the call is wanted.
             peer.calls.cancel(call_id);
+            flows.find(call_id).inspect(|flow| flow.finish());
         }
         Event::Message { call_id, payload } => {
             if let Some(bytes) = flows.expect(call_id)?.receive(payload.keep())? {
