@@ -97,7 +97,8 @@
 //! - Waiting threads spin for some 50 µs, then sleep. An idle connection uses no processor time on either
 //!   side.
 //! - A received message is decoded from a private copy, made once; its `bytes` fields share that copy.
-//! - Linux on little-endian 64-bit machines, both processes of one user.
+//! - Linux on little-endian 64-bit machines; both processes of one user, unless a server
+//!   [admits](ServerBuilder::allow_uid) others.
 //!
 //! # The house
 //!
@@ -132,15 +133,17 @@ mod ring;
 mod rpc;
 pub mod server;
 mod slab;
+mod streaming;
 mod sync;
 pub mod testing;
 mod wire;
 
 pub use client::{
-    Call, Channel, ChannelBuilder, Connect, ConnectError, Method, Pending, PendingRaw, RawCall,
+    BidiStreamingCall, Call, Channel, ChannelBuilder, ClientStreamingCall, Connect, ConnectError, Method,
+    Pending, PendingRaw, RawCall, Reply, SendAll, SendMessage, Sender, ServerStreamingCall,
 };
 #[cfg(feature = "tokio")]
-pub use client::{RawResponseFuture, ResponseFuture};
+pub use client::{RawResponseFuture, ResponseFuture, SendFuture};
 pub use connection::{Backing, Lane};
 pub use error::Violation;
 pub use os::Credentials;
@@ -148,7 +151,10 @@ pub use raw::{Loan, Payload, RawBody};
 pub use rpc::descriptors;
 pub use rpc::{Code, MetadataError, MetadataMap, MetadataValue, Request, Response, Status};
 pub use server::{Server, ServerBuilder};
+pub use streaming::{Messages, NextMessage, Streaming};
 
+/// What a stream of messages is to a task: of the `futures-core` crate.
+pub use futures_core::Stream;
 #[doc(hidden)]
 pub use prost_types;
 

@@ -59,7 +59,7 @@ const LAYERS: &[&[&str]] = &[
     &["wire", "ring", "slab"],
     &["rpc"],
     &["connection"],
-    &["raw"],
+    &["raw", "streaming"],
     &["client", "server"],
     &["health", "internals", "testing"],
 ];

@@ -9,13 +9,11 @@ use std::time::{Duration, Instant};
 use crate::client::connect::ConnectError;
 use crate::client::core::Core;
 use crate::client::driver::Driver;
-use crate::connection::{
-    ClientHandshake, Config, Frames, HandshakeError, Link, Role, SendFailure, Session, check_user,
-};
+use crate::connection::{ClientHandshake, Config, Frames, HandshakeError, Link, Role, SendFailure, Session};
 use crate::error::Violation;
 #[cfg(feature = "tokio")]
 use crate::os::Readiness;
-use crate::os::{Credentials, Event, Interest, Poller, RecvError, Socket};
+use crate::os::{Credentials, Event, Interest, Poller, RecvError, Socket, effective_uid};
 use crate::rpc::Status;
 use crate::wire::Message;
 
@@ -52,7 +50,7 @@ impl<'a> Attempt<'a> {
     /// Begins to shake hands over a socket that is connected.
     pub(super) fn greet(self, socket: Socket, config: Config) -> Result<Greeting<'a>, ConnectError> {
         let credentials = socket.credentials()?;
-        check_user(credentials).map_err(|reason| self.refused(reason))?;
+        self.check_server(credentials, Some(&config.servers))?;
         let spin = config.spin;
         let (handshake, frame, descriptors) = ClientHandshake::start(config)?;
         let poller = Arc::new(Poller::new()?);
@@ -71,6 +69,24 @@ impl<'a> Attempt<'a> {
             poller,
             events: Vec::new(),
         })
+    }
+
+    /// Whether the server is of our own user, or of one of these if others can be allowed.
+    pub(super) fn check_server(
+        &self,
+        server: Credentials,
+        users: Option<&[u32]>,
+    ) -> Result<(), ConnectError> {
+        let (Credentials { pid, uid, .. }, own) = (server, effective_uid());
+        if uid == own || users.is_some_and(|users| users.contains(&uid)) {
+            return Ok(());
+        }
+        let remedy = match users {
+            Some(_) => "ChannelBuilder::allow_uid trusts it",
+            None => "a classic channel is for servers of its own user",
+        };
+        let who = format!("the server runs as user {uid} (process {pid}), this process as user {own}");
+        Err(self.refused(format!("{who}; {remedy}")))
     }
 
     pub(super) fn time_left(&self) -> Result<Duration, ConnectError> {
@@ -139,7 +155,7 @@ impl Greeting<'_> {
                 attempt.refused(refused.to_string())
             }
         })?;
-        let link = Arc::new(Link::new(agreed, self.socket, self.credentials));
+        let link = Arc::new(Link::new(agreed, self.socket, self.credentials)?);
         let mut session = Session::new(Role::Client, &link, self.frames);
         // The server may have written more behind its answer.
         session.on_frames(&link).map_err(|failure| attempt.refused(status_of(failure, &link).to_string()))?;

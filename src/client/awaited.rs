@@ -75,6 +75,22 @@ impl Awaited for OwnReply<'_> {
     }
 }
 
+/// Something that comes to the caller's own cell, or beside it.
+pub(super) struct Sight<'a> {
+    pub(super) cell: usize,
+    pub(super) has_come: &'a mut dyn FnMut() -> bool,
+}
+
+impl Awaited for Sight<'_> {
+    fn has_come(&mut self) -> bool {
+        (self.has_come)()
+    }
+
+    fn cell(&self) -> usize {
+        self.cell
+    }
+}
+
 /// Space for what could not be sent.
 pub(super) struct Space<'a>(pub(super) &'a mut dyn FnMut() -> bool);
 

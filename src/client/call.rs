@@ -231,7 +231,7 @@ impl<'a> OnRing<'a> {
 
 /// Reads a reply if it is no failure.
 #[inline(always)]
-fn successful<R>(
+pub(super) fn successful<R>(
     read: impl Fn(Arrived<'_>) -> Result<R, Status>,
 ) -> impl Fn(u32, Arrived<'_>) -> Result<R, Status> {
     move |code, payload| match code {
@@ -256,7 +256,7 @@ pub(super) fn undecodable(error: &DecodeError) -> Status {
 }
 
 #[cold]
-fn failure(code: u32, mut payload: Arrived<'_>) -> Status {
+pub(super) fn failure(code: u32, mut payload: Arrived<'_>) -> Status {
     let metadata = payload.take_metadata();
     Status::decode_payload(code, &payload.into_vec()).with_metadata(metadata)
 }

@@ -13,9 +13,10 @@
 //! |---|---|---|
 //! | claim | any caller: it took the cell's free bit | bit Acquire ↔ Release in `free` |
 //! | deliver | the leader alone: BUSY makes the cell its own | state Acquire ↔ Release in claim, abandon |
+//! | with_flow | the leader alone: BUSY, and back to PENDING | state Acquire ↔ Release in claim, Release ↔ Acquire in abandon |
 //! | answered | the caller that claimed it, being the leader; as take from there on | none: one thread |
 //! | take | the caller that claimed it; the cell is free when what it took is dropped | state Acquire ↔ Release in deliver |
-//! | abandon, cancel_unsent | the caller that claimed it; while BUSY, it waits for DONE | as for take |
+//! | abandon, cancel_unsent | the caller that claimed it; while BUSY, it waits | as for take |
 //!
 //! BUSY lasts for a few instructions of the leader's. Without it, a peer that answers a call before it was
 //! sent could have the leader write into a cell that its caller has just given back.
@@ -24,9 +25,9 @@
 //! it was meant for or a violation.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
-use crate::connection::{Kept, call_index};
+use crate::connection::{Flow, Kept, call_index};
 use crate::error::Violation;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, UnsafeCell, spin_loop};
 
@@ -42,11 +43,14 @@ pub(crate) struct Reply {
     /// Status code as the peer wrote it.
     pub(crate) code: u32,
     pub(crate) payload: Kept,
+    /// The streams of the call, if it has any: put here by the caller before the call is pending, and used by
+    /// the leader until then.
+    pub(crate) flow: Option<Arc<Flow>>,
 }
 
 impl Reply {
     fn empty() -> Self {
-        Self { code: 0, payload: Kept::empty() }
+        Self { code: 0, payload: Kept::empty(), flow: None }
     }
 }
 
@@ -103,6 +107,8 @@ pub(crate) enum Delivered {
     To(usize),
     /// Nobody waits any more.
     ToNobody,
+    /// There is no such call in flight, or it has no streams.
+    Unknown,
 }
 
 impl CallTable {
@@ -159,6 +165,20 @@ impl CallTable {
     /// Takes a free cell. `None` when every cell is in flight.
     #[inline]
     pub(crate) fn claim(&self) -> Option<Ticket> {
+        self.claim_index().map(|index| self.begin(index))
+    }
+
+    /// The same for a call with streams.
+    pub(crate) fn claim_for_streams(&self, flow: &Arc<Flow>) -> Option<Ticket> {
+        let index = self.claim_index()?;
+        let cell = &self.block(index / 64)[index % 64];
+        // SAFETY: we hold the cell's bit and the phase is FREE: nobody else touches the reply.
+        cell.reply.with_mut(|reply| unsafe { (*reply).flow = Some(flow.clone()) });
+        Some(self.begin(index))
+    }
+
+    #[inline]
+    fn claim_index(&self) -> Option<usize> {
         for (word, bits) in self.free.iter().enumerate() {
             // Relaxed: only a guess at which bit to try.
             let mut seen = bits.load(Ordering::Relaxed);
@@ -167,7 +187,7 @@ impl CallTable {
                 // Acquire pairs with the Release in `free`: the last holder is done with the cell.
                 let before = bits.fetch_and(!(1 << bit), Ordering::Acquire);
                 if before & (1 << bit) != 0 {
-                    return Some(self.begin(word * 64 + bit as usize));
+                    return Some(word * 64 + bit as usize);
                 }
                 // Bounded: every round somebody else took a bit of a snapshot of 64.
                 seen &= before & !(1 << bit);
@@ -221,10 +241,42 @@ impl CallTable {
             return Ok(Delivered::To(index));
         }
         if own(ABANDONED) {
+            // SAFETY: as above.
+            cell.reply.with_mut(|reply| unsafe { (*reply).flow = None });
             self.free(cell, index);
             return Ok(Delivered::ToNobody);
         }
         Err(unknown())
+    }
+
+    /// Has `change` done to the streams of a call in flight. For the leader only.
+    ///
+    /// # Errors
+    /// Those of `change`.
+    pub(crate) fn with_flow(
+        &self,
+        call_id: u32,
+        change: impl FnOnce(&Flow) -> Result<(), Violation>,
+    ) -> Result<Delivered, Violation> {
+        let index = call_index(call_id);
+        let Some(cell) = self.find(index) else { return Ok(Delivered::Unknown) };
+        let generation = call_id & !PHASE;
+        let (pending, busy) = (generation | PENDING, generation | BUSY);
+        // Acquire as in `deliver`.
+        match cell.state.compare_exchange(pending, busy, Ordering::Acquire, Ordering::Relaxed) {
+            Ok(_) => {}
+            // What was under way when the caller gave up.
+            Err(seen) if seen == generation | ABANDONED => return Ok(Delivered::ToNobody),
+            Err(_) => return Ok(Delivered::Unknown),
+        }
+        // SAFETY: the phase is BUSY, in which only the leader touches the reply, and there is one leader.
+        let changed = cell.reply.with(|reply| match unsafe { &(*reply).flow } {
+            Some(flow) => change(flow).map(|()| Delivered::To(index)),
+            None => Ok(Delivered::Unknown),
+        });
+        // Release as in `deliver`: whoever leaves comes after it.
+        cell.state.store(pending, Ordering::Release);
+        changed
     }
 
     /// Marks a call whose reply its own caller has in hand, being the leader: nobody else can change `cell`,
@@ -277,7 +329,10 @@ impl CallTable {
     /// Gives up a call that was never sent. The ticket is used up.
     pub(crate) fn cancel_unsent(&self, ticket: Ticket) {
         if self.leave(ticket, FREE) {
-            self.free(self.cell(ticket.index()), ticket.index());
+            let cell = self.cell(ticket.index());
+            // SAFETY: the caller has taken the call from PENDING, so the leader does not touch it any more.
+            cell.reply.with_mut(|reply| unsafe { (*reply).flow = None });
+            self.free(cell, ticket.index());
         } else {
             // A lying peer has answered what it never saw.
             self.drop_reply(ticket);
@@ -288,16 +343,21 @@ impl CallTable {
     fn leave(&self, ticket: Ticket, phase: u32) -> bool {
         let generation = ticket.call_id & !PHASE;
         let (pending, left) = (generation | PENDING, generation | phase);
-        // Release pairs with the Acquire in `deliver`. Relaxed on failure: `take` synchronises.
         let state = &self.cell(ticket.index()).state;
-        state.compare_exchange(pending, left, Ordering::Release, Ordering::Relaxed).is_ok()
+        loop {
+            // Release pairs with the Acquire in `deliver`. Acquire with the Release in `with_flow`: the leader
+            // is through with the flow. Relaxed on failure: `take` synchronises.
+            match state.compare_exchange(pending, left, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return true,
+                // The few instructions that the leader takes to hand a message to a stream.
+                Err(seen) if seen & PHASE == BUSY || seen == pending => spin_loop(),
+                Err(_) => return false,
+            }
+        }
     }
 
-    /// Waits for the few instructions that the leader takes from BUSY to DONE, and drops what it delivered.
+    /// Drops what the leader delivered.
     fn drop_reply(&self, ticket: Ticket) {
-        while !self.cell_of(ticket).is_done() {
-            spin_loop();
-        }
         drop(self.take(ticket));
     }
 }
@@ -332,6 +392,10 @@ impl Drop for Taken<'_> {
     #[inline]
     fn drop(&mut self) {
         self.payload.clear();
+        // Looked at first: mostly there is none, and to drop nothing is work as well.
+        if self.flow.is_some() {
+            self.flow = None;
+        }
         self.table.free(self.cell, self.index);
     }
 }

@@ -11,6 +11,7 @@ use crate::client::connect::{self, Connect, ConnectError};
 use crate::client::method::Method;
 use crate::client::raw::RawCall;
 use crate::client::route::Route;
+use crate::client::streams::{BidiStreamingCall, ClientStreamingCall, ServerStreamingCall};
 use crate::connection::{Backing, Config, Lane, MAX_IN_FLIGHT, MAX_METADATA};
 use crate::os::{Credentials, Socket};
 use crate::raw::{Loan, RawBody};
@@ -85,6 +86,37 @@ impl Channel {
         Resp: Message + Default,
     {
         Call::new(&self.route, *method, request)
+    }
+
+    /// Opens a call that takes one message and answers with a stream. Generated clients call this.
+    pub fn server_streaming<Req, Resp>(
+        &self,
+        method: &Method,
+        request: Request<Req>,
+    ) -> ServerStreamingCall<'_, Req, Resp>
+    where
+        Req: Message,
+        Resp: Message + Default,
+    {
+        ServerStreamingCall::new(&self.route, *method, request)
+    }
+
+    /// Opens a call that takes a stream and answers with one message. Generated clients call this.
+    pub fn client_streaming<Req, Resp>(&self, method: &Method) -> ClientStreamingCall<'_, Req, Resp>
+    where
+        Req: Message,
+        Resp: Message + Default,
+    {
+        ClientStreamingCall::new(&self.route, *method)
+    }
+
+    /// Opens a call that takes a stream and answers with another one. Generated clients call this.
+    pub fn bidi_streaming<Req, Resp>(&self, method: &Method) -> BidiStreamingCall<'_, Req, Resp>
+    where
+        Req: Message,
+        Resp: Message + Default,
+    {
+        BidiStreamingCall::new(&self.route, *method)
     }
 
     /// Opens a call of plain bytes: see [`RawBody`] for what they can be.
@@ -207,6 +239,18 @@ impl ChannelBuilder {
     /// What the shared memory is; [`Backing::Memfd`] unless set.
     pub fn backing(mut self, backing: Backing) -> Self {
         self.config.backing = backing;
+        self
+    }
+
+    /// Talks to servers of this user too; to those of the own user alone unless set. May be called again for
+    /// another one.
+    ///
+    /// It is the effective user that the kernel recorded when the server began to listen: who that is decides
+    /// whom this process tells what it sends. The server has to admit this process
+    /// ([`ServerBuilder::allow_uid`](crate::ServerBuilder::allow_uid)). Not for classic channels, nor for
+    /// [`Backing::File`]: their files are for processes of one user.
+    pub fn allow_uid(mut self, uid: u32) -> Self {
+        self.config.servers.push(uid);
         self
     }
 

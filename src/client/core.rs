@@ -17,10 +17,10 @@ use crate::client::drivers::Drivers;
 use crate::client::lead::Lead;
 use crate::client::method::Method;
 use crate::client::space::SpaceWaiters;
-use crate::connection::{Arrived, Event, Head, Link, SendFailure, Slot, call_index};
+use crate::connection::{Arrived, Event, Flow, Head, Link, SendFailure, Slot, call_index};
 use crate::error::Violation;
 use crate::raw::Loan;
-use crate::ring::Shape;
+use crate::ring::{Entry, Shape};
 use crate::rpc::Status;
 use crate::sync::{AtomicBool, Ordering};
 
@@ -58,8 +58,9 @@ impl Core {
         Arc::new_cyclic(|_core| Self {
             link,
             calls: CallTable::new(cells),
-            lead: Lead::new(driver, cells),
-            space: SpaceWaiters::new(cells),
+            // Twice: the sending half of a call with streams waits beside the other one.
+            lead: Lead::new(driver, 2 * cells),
+            space: SpaceWaiters::new(2 * cells),
             cancels: Cancels::new(cells),
             draining: AtomicBool::new(false),
             id: Method::next_channel(),
@@ -82,19 +83,44 @@ impl Core {
         method.check(self.id)?;
         let ticket = match self.calls.claim() {
             Some(ticket) => ticket,
-            None => self.claim_after_reaping()?,
+            None => self.claim_after_reaping(|| self.calls.claim())?,
         };
         Ok(Unsent { core: self, ticket, deadline })
+    }
+
+    /// The same for a call with streams.
+    pub(super) fn begin_streams(
+        &self,
+        method: Method,
+        deadline: Option<Instant>,
+        flow: &Arc<Flow>,
+    ) -> Result<Unsent<'_>, Status> {
+        self.check_open()?;
+        self.flush_cancels();
+        method.check(self.id)?;
+        if self.link.limits().stream_window == 0 {
+            return Err(Status::unimplemented(
+                "one of the sides takes no streams: its stream_window is zero",
+            ));
+        }
+        let claim = || self.calls.claim_for_streams(flow);
+        let ticket = claim().map_or_else(|| self.claim_after_reaping(claim), Ok)?;
+        Ok(Unsent { core: self, ticket, deadline })
+    }
+
+    /// The number at which the sending half of a call with streams waits.
+    pub(super) fn sender_index(&self, ticket: Ticket) -> usize {
+        ticket.index() + self.calls.capacity()
     }
 
     /// A cell when all seem to be in flight. Calls that were given up hold theirs until somebody takes their
     /// replies out of the ring, and if nobody waits for a call then nobody does, except here.
     #[cold]
-    fn claim_after_reaping(&self) -> Result<Ticket, Status> {
+    fn claim_after_reaping(&self, claim: impl Fn() -> Option<Ticket>) -> Result<Ticket, Status> {
         let mut ticket = None;
         if let Some(mut leader) = self.lead.try_lead_directly() {
             leader.reap(self, || {
-                ticket = self.calls.claim();
+                ticket = claim();
                 ticket.is_some()
             });
         }
@@ -218,6 +244,13 @@ impl Core {
         untold
     }
 
+    /// Says something of a stream, now or once there is room.
+    pub(super) fn tell(&self, entry: Entry) {
+        if self.link.is_same_process() && self.cancels.send_other(&self.link, entry) {
+            self.lead.wake_drivers();
+        }
+    }
+
     /// Tells the server of calls that were given up, if there was no room for that before.
     #[inline]
     pub(super) fn flush_cancels(&self) {
@@ -226,17 +259,15 @@ impl Core {
         }
     }
 
-    /// Retries `attempt` until it succeeds or fails for good.
+    /// Retries `attempt` until it succeeds, fails for good, or has taken too long. `index` is the caller's number.
     #[cold]
-    fn wait_for_space<T>(
+    pub(super) fn wait_for_space<T>(
         &self,
-        ticket: Ticket,
-        deadline: Option<Instant>,
+        index: usize,
+        until: Option<Instant>,
         mut attempt: impl FnMut() -> Result<T, SendFailure>,
     ) -> Result<T, Status> {
-        let patience = Instant::now() + SPACE_PATIENCE;
-        let until = deadline.map_or(patience, |deadline| deadline.min(patience));
-        let _registered = self.space.register(&self.link.space, ticket.index());
+        let _registered = self.space.register(&self.link.space, index);
         // A leader that is parked has not heard of us: it must arm `want_space`.
         self.link.nudge();
         let mut outcome = None;
@@ -251,7 +282,7 @@ impl Core {
                 true
             }
         };
-        let stop = self.run_until(ticket.index(), Some(until), &mut Space(&mut retry));
+        let stop = self.run_until(index, until, &mut Space(&mut retry));
         match (outcome, stop) {
             (Some(outcome), _) => outcome,
             (None, Stop::Closed) => Err(self.link.closed_status()),
@@ -268,7 +299,8 @@ impl Core {
             Err(SendFailure::Failed(status)) => return Err(status),
             Err(SendFailure::Wait) => {
                 // Whoever waits needs a cell to be woken at.
-                let ticket = self.calls.claim().map_or_else(|| self.claim_after_reaping(), Ok)?;
+                let cell = || self.calls.claim();
+                let ticket = cell().map_or_else(|| self.claim_after_reaping(cell), Ok)?;
                 Unsent { core: self, ticket, deadline: None }.once_there_is_space(claim)?
             }
         };
@@ -277,7 +309,12 @@ impl Core {
 
     /// Leads, or waits to be served or to lead, until what the caller awaits has come, the deadline passes,
     /// or the connection closes. `index` is the caller's cell.
-    fn run_until<A: Awaited>(&self, index: usize, deadline: Option<Instant>, awaited: &mut A) -> Stop {
+    pub(super) fn run_until<A: Awaited>(
+        &self,
+        index: usize,
+        deadline: Option<Instant>,
+        awaited: &mut A,
+    ) -> Stop {
         // The whole cost for a caller that is alone: it never registers.
         match self.lead.try_lead_directly() {
             Some(mut leader) => leader.drive(self, deadline, awaited),
@@ -343,8 +380,18 @@ impl Core {
                 self.draining.store(true, Ordering::Relaxed);
                 Ok(Handed::ToOthers)
             }
-            Event::Message { .. } | Event::Credit { .. } | Event::Headers { .. } => {
-                Err(Violation::Entry("of a stream that there is not"))
+            Event::Message { call_id, payload } => self.deliver_message(call_id, payload, awaited.cell()),
+            Event::Headers { call_id, mut payload } => {
+                let metadata = payload.take_metadata();
+                let delivered = self.calls.with_flow(call_id, |flow| flow.take_headers(metadata))?;
+                self.hand_to(delivered, awaited.cell())
+            }
+            Event::Credit { call_id, bytes } => {
+                // One of a call that has ended may come late: of no use, and no harm.
+                self.calls.with_flow(call_id, |flow| flow.credit(bytes))?;
+                // Whoever waits for it waits as for space.
+                self.wake_space_waiters();
+                Ok(Handed::ToOthers)
             }
             Event::Request { .. } | Event::Cancel { .. } | Event::End { .. } => {
                 unreachable!("the session admits by role")
@@ -366,14 +413,42 @@ impl Core {
             // Before the cell is entered: a caller who leaves waits for whoever is in it.
             *payload.outside = Some(outside.made_private());
         }
+        let mut has_streams = false;
         let delivered = self.calls.deliver(call_id, |reply| {
             reply.code = code;
             reply.payload.receive(payload);
+            if let Some(flow) = &reply.flow {
+                flow.finish();
+                has_streams = true;
+            }
         })?;
+        if has_streams {
+            // Nothing that waits for credit will get any.
+            self.wake_space_waiters();
+        }
+        self.hand_to(delivered, own)
+    }
+
+    /// Puts a message of a stream where its reader finds it.
+    fn deliver_message(&self, call_id: u32, payload: Arrived<'_>, own: usize) -> Result<Handed, Violation> {
+        if !self.takes_at_once(call_index(call_id), own)
+            && let Some(outside) = payload.outside.take()
+        {
+            *payload.outside = Some(outside.made_private());
+        }
+        let message = payload.keep();
+        let delivered = self.calls.with_flow(call_id, |flow| flow.receive(message).map(drop))?;
+        // More of the stream may be there, and is worth a look even to one who is alone.
+        self.hand_to(delivered, own).map(|_| Handed::ToOthers)
+    }
+
+    /// Wakes whoever has got something.
+    fn hand_to(&self, delivered: Delivered, own: usize) -> Result<Handed, Violation> {
         match delivered {
             Delivered::To(index) if index == own => return Ok(Handed::InCell),
             Delivered::To(index) => self.lead.wake(index),
             Delivered::ToNobody => {}
+            Delivered::Unknown => return Err(Violation::Entry("of a stream that there is not")),
         }
         Ok(Handed::ToOthers)
     }
@@ -440,8 +515,14 @@ impl Unsent<'_> {
     /// What the request's entry begins with.
     #[inline]
     pub(super) fn head(&self, method: Method) -> Result<Head, Status> {
+        self.head_of(method, Shape::Unary)
+    }
+
+    /// The same for a call with streams.
+    #[inline]
+    pub(super) fn head_of(&self, method: Method, shape: Shape) -> Result<Head, Status> {
         let deadline_us = self.deadline.map_or(Ok(0), remaining_us)?;
-        let (method, call_id, shape) = (method.id(), self.ticket.call_id, Shape::Unary);
+        let (method, call_id) = (method.id(), self.ticket.call_id);
         Ok(Head::Request { method, call_id, deadline_us, shape })
     }
 
@@ -453,7 +534,10 @@ impl Unsent<'_> {
     ) -> Result<T, Status> {
         match attempt() {
             Ok(value) => Ok(value),
-            Err(SendFailure::Wait) => self.core.wait_for_space(self.ticket, self.deadline, attempt),
+            Err(SendFailure::Wait) => {
+                let until = patience_until(self.deadline);
+                self.core.wait_for_space(self.ticket.index(), Some(until), attempt)
+            }
             Err(SendFailure::Failed(status)) => Err(status),
         }
     }
@@ -470,6 +554,13 @@ impl Drop for Unsent<'_> {
     fn drop(&mut self) {
         self.core.calls.cancel_unsent(self.ticket);
     }
+}
+
+/// When a caller that waits for space gives up.
+#[cold]
+pub(super) fn patience_until(deadline: Option<Instant>) -> Instant {
+    let patience = Instant::now() + SPACE_PATIENCE;
+    deadline.map_or(patience, |deadline| deadline.min(patience))
 }
 
 /// Time until a deadline as it travels: whole microseconds, at least one, saturating.

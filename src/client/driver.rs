@@ -66,7 +66,7 @@ impl Driver {
     pub(crate) fn new(link: &Link, session: Session, spin: Duration) -> io::Result<Self> {
         let poller = Arc::new(Poller::new()?);
         poller.add(link.socket(), SOCKET, Interest::Edge)?;
-        poller.add(link.own_bell(), BELL, Interest::Edge)?;
+        link.watch_bells(&poller, BELL)?;
         Ok(Self {
             session,
             poller,

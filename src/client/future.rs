@@ -12,7 +12,7 @@ use prost::Message;
 use tokio::task::JoinHandle;
 
 use crate::client::call::{Call, OnRing, read_response};
-use crate::client::core::{SPACE_PATIENCE, Unsent, no_space};
+use crate::client::core::{Core, Unsent, no_space, patience_until};
 use crate::client::driver::Stop;
 use crate::client::drivers::current_runtime;
 use crate::client::limit::TimeLimit;
@@ -58,14 +58,14 @@ enum Stage<'a, R> {
     },
     /// There was no room.
     Crowded {
-        patience: Patience<'a>,
+        patience: Patience<&'a Core>,
         _space: Registered<'a>,
         until: Instant,
         head: Head,
         unsent: Unsent<'a>,
     },
     Sent {
-        patience: Patience<'a>,
+        patience: Patience<&'a Core>,
         call: OnRing<'a>,
     },
     /// On a classic channel, whose connections block: a thread of the runtime has it.
@@ -119,13 +119,12 @@ impl<'a, K: Kind<'a>> Machine<'a, K> {
             Ok(()) => self.sent(cx, unsent),
             Err(SendFailure::Failed(status)) => Poll::Ready(Err(status)),
             Err(SendFailure::Wait) => {
-                let patience = Instant::now() + SPACE_PATIENCE;
-                let until = deadline.map_or(patience, |deadline| deadline.min(patience));
+                let until = patience_until(deadline);
                 let index = unsent.index();
                 let space = core.space.register(&core.link.space, index);
                 // A leader that is parked has not heard of us: it must arm `want_space`.
                 core.link.nudge();
-                let patience = Patience::new(core, index);
+                let patience = Patience::new(&**core, index);
                 self.stage = Stage::Crowded { patience, _space: space, until, head, unsent };
                 self.try_again(cx)
             }

@@ -34,6 +34,7 @@ mod raw;
 mod route;
 mod sending;
 mod space;
+mod streams;
 
 pub use call::{Call, Pending};
 pub use channel::{Channel, ChannelBuilder};
@@ -42,3 +43,8 @@ pub use connect::{Connect, ConnectError};
 pub use future::{RawResponseFuture, ResponseFuture};
 pub use method::Method;
 pub use raw::{PendingRaw, RawCall};
+#[cfg(feature = "tokio")]
+pub use streams::SendFuture;
+pub use streams::{
+    BidiStreamingCall, ClientStreamingCall, Reply, SendAll, SendMessage, Sender, ServerStreamingCall,
+};

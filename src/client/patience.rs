@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::mem;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -13,8 +14,10 @@ use crate::client::driver::Stop;
 use crate::rpc::Status;
 
 /// The wait of one task. It ends when this is dropped, which must be before its cell is another call's.
-pub(super) struct Patience<'a> {
-    core: &'a Core,
+///
+/// `C` is how it keeps the channel: by borrow inside a call, by `Arc` beyond.
+pub(super) struct Patience<C: Deref<Target = Core>> {
+    core: C,
     index: usize,
     /// Whether the drivers count on this task.
     entered: bool,
@@ -23,9 +26,9 @@ pub(super) struct Patience<'a> {
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl<'a> Patience<'a> {
+impl<C: Deref<Target = Core>> Patience<C> {
     /// Waits at the cell with that number.
-    pub(super) fn new(core: &'a Core, index: usize) -> Self {
+    pub(super) fn new(core: C, index: usize) -> Self {
         Self { core, index, entered: false, timer: None }
     }
 
@@ -41,7 +44,7 @@ impl<'a> Patience<'a> {
         cx: &mut Context<'_>,
         until: Option<Instant>,
     ) -> Poll<Result<Stop, Status>> {
-        let core = self.core;
+        let core = &*self.core;
         if core.link.is_closed() {
             return Poll::Ready(Ok(Stop::Closed));
         }
@@ -80,7 +83,7 @@ impl<'a> Patience<'a> {
     }
 }
 
-impl Patience<'_> {
+impl<C: Deref<Target = Core>> Patience<C> {
     /// Ends the wait.
     pub(super) fn end(&mut self) {
         if mem::take(&mut self.entered) {
@@ -90,7 +93,7 @@ impl Patience<'_> {
     }
 }
 
-impl Drop for Patience<'_> {
+impl<C: Deref<Target = Core>> Drop for Patience<C> {
     fn drop(&mut self) {
         self.end();
     }

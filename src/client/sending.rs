@@ -33,7 +33,7 @@ pub(super) fn send_message<'a, M: Message>(
         if let Some(filled) = Filled::begin(link, head, len)? {
             return filled.send(message, || {}).map_err(SendFailure::Failed);
         }
-        *prepared = Some(prepare(link, head, message, len)?);
+        *prepared = Some(prepare(&**link, head, message, len)?);
     }
     prepared.as_mut().expect("made above").send(link)
 }

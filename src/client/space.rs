@@ -31,6 +31,11 @@ impl SpaceWaiters {
         Registered { waiters: self, news, index }
     }
 
+    /// What dropping a [`Registered`] does, for one who has kept its number alone.
+    pub(crate) fn leave(&self, news: &SpaceNews, index: usize) {
+        drop(Registered { waiters: self, news, index });
+    }
+
     /// Calls `wake` with the cell of everybody who waits and was counted when the caller looked.
     pub(crate) fn for_each(&self, mut wake: impl FnMut(usize)) {
         for (word, bits) in self.bits.iter().enumerate() {

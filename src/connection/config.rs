@@ -74,6 +74,8 @@ pub(crate) struct Config {
     pub(crate) lane: Lane,
     /// A client's choice.
     pub(crate) backing: Backing,
+    /// Users, besides our own, whose servers a client talks to.
+    pub(crate) servers: Vec<u32>,
     /// Where a server makes files for clients that ask for them.
     pub(crate) files: Option<Arc<FileStore>>,
 }
@@ -104,6 +106,7 @@ impl Default for Config {
             geometry: Geometry::standard(),
             lane: Lane::default(),
             backing: Backing::default(),
+            servers: Vec::new(),
             files: None,
         }
     }

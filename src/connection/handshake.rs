@@ -26,7 +26,7 @@ use crate::connection::link::{Agreed, PeerBase};
 use crate::connection::region::OwnRegion;
 use crate::error::Violation;
 use crate::layout::{Header, read_header};
-use crate::os::{Credentials, Doorbell, admit_sealed, effective_uid};
+use crate::os::{Doorbell, admit_sealed};
 use crate::wire::{
     ConnectRequest, ConnectResponse, Limits, MAX_CONNECTION_ID, MAX_ERROR_TEXT, Memory, Message, VersionRange,
 };
@@ -89,18 +89,6 @@ fn admit_peer(
         Header::validate(&copy, bytes).map_err(|error| Violation::Segment(format!("header: {error}")))?;
     let bell = Doorbell::from_peer(bell).map_err(|error| Violation::Descriptors(error.to_string()))?;
     Ok((PeerBase { mapping, geometry: header.geometry }, bell))
-}
-
-/// Both sides admit their own user only.
-pub(crate) fn check_user(peer: Credentials) -> Result<(), String> {
-    let own = effective_uid();
-    if peer.uid == own {
-        return Ok(());
-    }
-    Err(format!(
-        "peer process {} runs as user {}, this one as user {own}: only the same user is admitted",
-        peer.pid, peer.uid
-    ))
 }
 
 fn speaks() -> VersionRange {
@@ -339,7 +327,7 @@ pub(crate) fn refusal(error: &str) -> Vec<u8> {
 }
 
 /// A peer's text as it may be shown: a terminal would obey its control characters.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 

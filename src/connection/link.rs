@@ -6,9 +6,10 @@
 //! The receiving half is [`Session`](crate::connection::Session): one thread at a time drives it.
 
 use std::fmt;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io;
 use std::sync::Mutex;
 
+use crate::connection::bells::Bells;
 use crate::connection::close::Closed;
 use crate::connection::lane::SocketLane;
 use crate::connection::outbox::Outbox;
@@ -72,8 +73,7 @@ pub(crate) struct Link {
     kicker: Kicker,
     /// The same for the peer's wait for space.
     space_kicker: Kicker,
-    peer_bell: Option<Doorbell>,
-    own_bell: Doorbell,
+    pub(super) bells: Bells,
     /// How entries travel, unless by the ring.
     pub(super) lane: Option<Box<SocketLane>>,
     pub(super) socket: Socket,
@@ -94,16 +94,17 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(agreed: Agreed, socket: Socket, credentials: Credentials) -> Self {
-        Self {
+    /// # Errors
+    /// If descriptors are short.
+    pub(crate) fn new(agreed: Agreed, socket: Socket, credentials: Credentials) -> io::Result<Self> {
+        Ok(Self {
             own: agreed.own,
             peer: agreed.peer,
             producer: Producer::new(),
             fills: Fills::new(),
             kicker: Kicker::new(),
             space_kicker: Kicker::new(),
-            peer_bell: agreed.peer_bell,
-            own_bell: agreed.own_bell,
+            bells: Bells::new(agreed.own_bell, agreed.peer_bell, credentials)?,
             lane: agreed.lane.map(Box::new),
             socket,
             outbox: Mutex::new(Outbox::default()),
@@ -117,7 +118,7 @@ impl Link {
             connection_id: agreed.connection_id,
             credentials,
             fork: ForkMark::get(),
-        }
+        })
     }
 
     /// Whether this is the process that made the connection. A forked child inherits the handles but not the
@@ -156,11 +157,6 @@ impl Link {
 
     pub(crate) fn socket(&self) -> &Socket {
         &self.socket
-    }
-
-    /// What wakes this side's driver.
-    pub(crate) fn own_bell(&self) -> BorrowedFd<'_> {
-        self.own_bell.as_fd()
     }
 
     #[inline(always)]
@@ -316,10 +312,9 @@ impl Link {
 
     /// Wakes the peer's driver, parked or not.
     fn ring_peer(&self) {
-        match &self.peer_bell {
-            Some(bell) => bell.ring(),
+        if !self.bells.ring_peer() {
             // A failure closes the connection, which whoever sends next learns.
-            None => drop(self.post(&Message::Doorbell)),
+            let _ = self.post(&Message::Doorbell);
         }
     }
 
@@ -342,7 +337,7 @@ impl Link {
 
     /// Wakes this side's own driver, parked or not.
     pub(crate) fn nudge(&self) {
-        self.own_bell.ring();
+        self.bells.ring_own();
     }
 
     /// What the peer is known to have read of our ring: moves when room comes free.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use prost::Message;
 
+use crate::connection::annotated::prepare_annotated;
 use crate::connection::link::Link;
 use crate::connection::writer::{encode, encode_short};
 use crate::layout::{Handle, copy_to_slot};
@@ -223,12 +224,12 @@ impl Prepared<&Link> {
 /// Encodes a message of `len` bytes straight into a slot. A shorter one goes into its entry, with
 /// [`encode_inline`].
 #[inline]
-pub(crate) fn prepare<'a, M: Message>(
-    link: &'a Link,
+pub(crate) fn prepare<L: Deref<Target = Link>, M: Message>(
+    link: L,
     head: Head,
     message: &M,
     len: usize,
-) -> Result<Prepared<&'a Link>, SendFailure> {
+) -> Result<Prepared<L>, SendFailure> {
     let mut slot = Slot::claim(link, len as u64)?;
     encode(message, slot.bytes_mut(len)).map_err(SendFailure::Failed)?;
     Ok(Prepared::in_slot(head, slot, len as u64))
@@ -241,6 +242,30 @@ pub(crate) fn encode_inline<M: Message>(entry: &mut Entry, message: &M, len: usi
     encode_short(message, &mut entry.inline_mut()[..len])?;
     entry.set_inline_length(len);
     Ok(())
+}
+
+/// Sends a message of `len` bytes behind encoded metadata, if there are any, and not while it is encoded. What
+/// an attempt that had to wait has done already is in `prepared`.
+pub(crate) fn send_whole<L: Deref<Target = Link> + Clone, M: Message>(
+    link: &L,
+    head: Head,
+    metadata: &[u8],
+    message: &M,
+    len: usize,
+    prepared: &mut Option<Prepared<L>>,
+) -> Result<(), SendFailure> {
+    if prepared.is_none() {
+        *prepared = Some(if !metadata.is_empty() {
+            prepare_annotated(link.clone(), head, metadata, message, len)?
+        } else if len <= INLINE_BYTES {
+            let mut entry = head.inline();
+            encode_inline(&mut entry, message, len).map_err(SendFailure::Failed)?;
+            Prepared { entry, slot: None }
+        } else {
+            prepare(link.clone(), head, message, len)?
+        });
+    }
+    prepared.as_mut().expect("made above").send(link)
 }
 
 /// Copies bytes to where they will travel, as [`prepare`] does with a message.

@@ -14,7 +14,7 @@ mod forge;
 mod opening;
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -178,6 +178,11 @@ impl Peer {
     /// Wakes the honest side.
     pub fn ring(&self) {
         self.bell.ring();
+    }
+
+    /// What the honest side waits on.
+    pub fn bell(&self) -> BorrowedFd<'_> {
+        self.bell.as_fd()
     }
 
     /// Overwrites a control word.

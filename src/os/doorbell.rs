@@ -10,7 +10,7 @@ use rustix::fs::{FileType, OFlags};
 ///
 /// An edge-triggered epoll reports each write, so nobody has to reset it, and ringing twice costs nothing.
 /// Both ends hold the same eventfd, its flags included: a peer could clear `O_NONBLOCK` and fill the
-/// counter, and our next ring would block. So a doorbell is for peers of our own user only.
+/// counter, and our next ring would block. So one that a peer of another user holds is never rung.
 #[derive(Debug)]
 pub(crate) struct Doorbell(OwnedFd);
 

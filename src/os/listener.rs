@@ -1,4 +1,4 @@
-//! The server's end of the meeting point: a socket file that only its owner may use.
+//! The server's end of the meeting point: a socket file, only for its owner unless others may come.
 //!
 //! A server that was killed leaves its socket file behind. The next one takes its place, and takes nothing
 //! else: neither a file of another kind nor a socket that still answers.
@@ -19,7 +19,7 @@ use crate::os::socket::{self, Socket};
 /// How many connections may wait to be accepted. The kernel lowers it to `net.core.somaxconn`.
 const BACKLOG: i32 = 1024;
 
-/// A bound, listening, non-blocking Unix socket. Its file has mode 0600 and goes when this is dropped.
+/// A bound, listening, non-blocking Unix socket. Its file goes when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Listener {
     fd: OwnedFd,
@@ -30,13 +30,13 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Listens at `path`.
+    /// Listens at `path`, whose file gets these permissions.
     ///
     /// # Errors
     /// `AddrInUse` if another server answers there, `AlreadyExists` if the path is something that is not a
     /// socket (it stays untouched), `InvalidInput` if no socket can have that path; else what the kernel
     /// says. The text names the path and what to do.
-    pub(crate) fn bind(path: &Path) -> io::Result<Self> {
+    pub(crate) fn bind(path: &Path, mode: u32) -> io::Result<Self> {
         let address = socket::address(path)?;
         let fd = socket::stream()?;
         let failed = |error| socket::at(path, "cannot listen at", error);
@@ -49,7 +49,7 @@ impl Listener {
         let listener =
             Self { fd, path: path.into(), file: (made.dev(), made.ino()), process: ForkMark::get() };
         // Nobody can connect before `listen`, so nobody slips in before the mode is set.
-        fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(failed)?;
+        fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed)?;
         rustix::net::listen(&listener.fd, BACKLOG).map_err(|errno| failed(errno.into()))?;
         Ok(listener)
     }
@@ -144,6 +144,8 @@ mod tests {
 
     use super::*;
 
+    const OWNER: u32 = 0o600;
+
     fn place() -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("sock");
@@ -157,7 +159,7 @@ mod tests {
     #[test]
     fn a_client_is_accepted_and_identified() {
         let (_dir, path) = place();
-        let listener = Listener::bind(&path).unwrap();
+        let listener = Listener::bind(&path, OWNER).unwrap();
         assert!(listener.accept().unwrap().is_none());
         let client = Socket::connect(&path).unwrap();
         let server = accept_now(&listener);
@@ -170,12 +172,14 @@ mod tests {
     }
 
     #[test]
-    fn the_file_is_for_its_owner_only_and_goes_with_the_listener() {
+    fn the_file_is_for_whom_it_is_made_and_goes_with_the_listener() {
         let (_dir, path) = place();
-        let listener = Listener::bind(&path).unwrap();
+        let listener = Listener::bind(&path, OWNER).unwrap();
         assert_eq!(fs::symlink_metadata(&path).unwrap().mode() & 0o7777, 0o600);
         drop(listener);
         assert!(!path.exists());
+        let _listener = Listener::bind(&path, 0o660).unwrap();
+        assert_eq!(fs::symlink_metadata(&path).unwrap().mode() & 0o7777, 0o660);
     }
 
     #[test]
@@ -185,7 +189,7 @@ mod tests {
         // std leaves the file behind, as a killed server does.
         drop(UnixListener::bind(&path).unwrap());
         assert!(path.exists());
-        let listener = Listener::bind(&path).unwrap();
+        let listener = Listener::bind(&path, OWNER).unwrap();
         let _client = Socket::connect(&path).unwrap();
         accept_now(&listener);
     }
@@ -193,8 +197,8 @@ mod tests {
     #[test]
     fn a_living_server_is_left_alone() {
         let (_dir, path) = place();
-        let first = Listener::bind(&path).unwrap();
-        let error = Listener::bind(&path).unwrap_err();
+        let first = Listener::bind(&path, OWNER).unwrap();
+        let error = Listener::bind(&path, OWNER).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
         accept_now(&first);
@@ -216,14 +220,14 @@ mod tests {
             }
         };
         assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
-        assert_eq!(Listener::bind(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(Listener::bind(&path, OWNER).unwrap_err().kind(), io::ErrorKind::AddrInUse);
     }
 
     #[test]
     fn what_is_not_a_stream_socket_is_never_deleted() {
         let (dir, path) = place();
         fs::write(&path, "precious").unwrap();
-        let error = Listener::bind(&path).unwrap_err();
+        let error = Listener::bind(&path, OWNER).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
         assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
@@ -232,21 +236,21 @@ mod tests {
         let (link, dead) = (dir.path().join("link"), dir.path().join("dead"));
         drop(UnixListener::bind(&dead).unwrap());
         std::os::unix::fs::symlink(&dead, &link).unwrap();
-        assert_eq!(Listener::bind(&link).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(Listener::bind(&link, OWNER).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert!(link.is_symlink() && dead.exists());
 
         let datagram = dir.path().join("datagram");
         let _bound = UnixDatagram::bind(&datagram).unwrap();
-        Listener::bind(&datagram).unwrap_err();
+        Listener::bind(&datagram, OWNER).unwrap_err();
         assert!(datagram.exists());
     }
 
     #[test]
     fn a_file_that_took_our_place_survives_our_end() {
         let (_dir, path) = place();
-        let first = Listener::bind(&path).unwrap();
+        let first = Listener::bind(&path, OWNER).unwrap();
         fs::remove_file(&path).unwrap();
-        let second = Listener::bind(&path).unwrap();
+        let second = Listener::bind(&path, OWNER).unwrap();
         drop(first);
         let _client = Socket::connect(&path).unwrap();
         accept_now(&second);
@@ -255,7 +259,7 @@ mod tests {
     #[test]
     fn a_forked_childs_copy_leaves_the_file_alone() {
         let (_dir, path) = place();
-        let mut listener = Listener::bind(&path).unwrap();
+        let mut listener = Listener::bind(&path, OWNER).unwrap();
         listener.process = ForkMark::of_another_process();
         drop(listener);
         assert!(path.exists());
@@ -271,7 +275,7 @@ mod tests {
             let results: Vec<_> = std::thread::scope(|scope| {
                 let contend = || {
                     start.wait();
-                    Listener::bind(&path)
+                    Listener::bind(&path, OWNER)
                 };
                 let threads: Vec<_> = (0..4).map(|_| scope.spawn(contend)).collect();
                 threads.into_iter().map(|thread| thread.join().unwrap()).collect()
@@ -291,7 +295,7 @@ mod tests {
         let directory = File::open(dir.path()).unwrap();
         rustix::fs::flock(&directory, FlockOperation::LockExclusive).unwrap();
         let start = Instant::now();
-        Listener::bind(&path).unwrap();
+        Listener::bind(&path, OWNER).unwrap();
         assert!(start.elapsed() >= Duration::from_secs(1));
     }
 }

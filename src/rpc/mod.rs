@@ -7,6 +7,7 @@ mod pool;
 mod private;
 mod request;
 mod status;
+mod wanted;
 
 pub(crate) use file::{Letter, read_message, write_bytes, write_message};
 pub use metadata::{MetadataError, MetadataMap, MetadataValue};
@@ -15,3 +16,4 @@ pub(crate) use private::{Private, Short};
 pub(crate) use request::Context;
 pub use request::{Request, Response};
 pub use status::{Code, Status};
+pub(crate) use wanted::{Callers, Listing, Wanted};

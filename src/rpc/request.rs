@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::os::Credentials;
 use crate::rpc::metadata::MetadataMap;
+use crate::rpc::wanted::Wanted;
 use crate::wire::Metadata;
 
 /// A message on its way to a handler, with what is known of the call.
@@ -23,6 +24,7 @@ pub struct Request<T> {
 pub(crate) struct Context {
     pub(crate) deadline: Option<Instant>,
     pub(crate) peer: Option<Credentials>,
+    pub(crate) wanted: Option<Wanted>,
 }
 
 impl<T> Request<T> {
@@ -38,11 +40,6 @@ impl<T> Request<T> {
     /// The metadata as they travel before the message.
     pub(crate) fn encoded_metadata(&self) -> Vec<u8> {
         Metadata { initial: self.metadata.to_pairs(), ..Metadata::default() }.encode()
-    }
-
-    /// The same call with another message.
-    pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Request<U> {
-        Request { message: change(self.message), metadata: self.metadata, context: self.context }
     }
 
     /// The message.
@@ -80,6 +77,20 @@ impl<T> Request<T> {
     /// Time left until the deadline: zero once it has passed, `None` without one.
     pub fn remaining(&self) -> Option<Duration> {
         self.context.deadline.map(|d| d.saturating_duration_since(Instant::now()))
+    }
+
+    /// Whether nobody waits for the answer any more: the caller has given up, the deadline has passed, the
+    /// connection is gone, or the call has been answered. Always false on the caller's own side.
+    ///
+    /// For blocking handlers that take long: one that asks now and then, and returns once it is so, leaves
+    /// its thread to others. Whatever it returns is dropped then. Any thread may ask, also of a clone.
+    /// Futures need not ask: they are dropped.
+    ///
+    /// With [`Handlers::Inline`](crate::server::Handlers::Inline) the thread that would hear of it is busy
+    /// with the handler: only the deadline is seen then.
+    pub fn is_cancelled(&self) -> bool {
+        self.context.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+            || self.context.wanted.is_some_and(|wanted| !wanted.is_wanted())
     }
 
     /// Who called, as the kernel told at connect; `None` on the caller's own side.

@@ -1,10 +1,10 @@
 //! Replies that wait for a slot or a place in the ring, because nobody on the way may block.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::connection::{Head, Link, Prepared, SendFailure, prepare_bytes_behind};
+use crate::connection::{Flow, Head, Link, Prepared, SendFailure, prepare_bytes_behind};
 use crate::error::Violation;
 use crate::ring::Entry;
 
@@ -46,7 +46,7 @@ impl Queued {
 }
 
 /// The queue of one connection. An honest client never has more unseen replies than calls in flight, so it is
-/// bounded by their number; the bytes that it copied aside are bounded by the caller.
+/// bounded by their number, and by the credits of their streams; the bytes that it copied aside are bounded by the caller.
 #[derive(Default)]
 pub(super) struct Backlog {
     queue: Mutex<VecDeque<Queued>>,
@@ -54,6 +54,10 @@ pub(super) struct Backlog {
     len: AtomicUsize,
     /// Bytes that the queue holds outside of any slot.
     bytes: AtomicUsize,
+    /// Streams that wait for space with a message in hand.
+    crowd: Mutex<Vec<Arc<Flow>>>,
+    /// Whether there are any, as `len`.
+    is_crowded: AtomicBool,
 }
 
 impl Backlog {
@@ -75,8 +79,8 @@ impl Backlog {
     #[cold]
     pub(super) fn push(&self, link: &Link, entry: Queued) {
         let mut queue = self.lock();
-        // One more than the calls: the farewell.
-        if queue.len() > link.limits().max_in_flight as usize {
+        // Of each call a reply, or two credits of its stream and then a reply; and the farewell.
+        if queue.len() > 3 * link.limits().max_in_flight as usize {
             drop(queue);
             let check = "more replies wait for the client than it may have calls in flight";
             link.violated(Violation::Limit(check.into()));
@@ -114,6 +118,47 @@ impl Backlog {
             link.space.leave();
         }
         queue.len() < before
+    }
+
+    /// Has a stream's writer woken when there may be space. It must try once more after this.
+    #[cold]
+    pub(super) fn wait(&self, link: &Link, flow: &Arc<Flow>) {
+        let mut crowd = self.lock_crowd();
+        if crowd.iter().any(|known| Arc::ptr_eq(known, flow)) {
+            return;
+        }
+        if crowd.is_empty() {
+            link.space.register();
+        }
+        crowd.push(flow.clone());
+        self.is_crowded.store(true, Ordering::Relaxed);
+        drop(crowd);
+        link.nudge();
+    }
+
+    /// Whether anybody waits for space: entries, or streams.
+    #[inline]
+    pub(super) fn waits(&self) -> bool {
+        // Relaxed: as in `is_empty`.
+        !self.is_empty() || self.is_crowded.load(Ordering::Relaxed)
+    }
+
+    /// Wakes the streams that wait for space. True if there were any.
+    #[cold]
+    pub(super) fn wake_crowd(&self, link: &Link) -> bool {
+        let crowd = std::mem::take(&mut *self.lock_crowd());
+        if crowd.is_empty() {
+            return false;
+        }
+        self.is_crowded.store(false, Ordering::Relaxed);
+        link.space.leave();
+        crowd.iter().for_each(|flow| flow.writer.wake());
+        true
+    }
+
+    fn lock_crowd(&self) -> MutexGuard<'_, Vec<Arc<Flow>>> {
+        // A flow is in the list or not.
+        self.crowd.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<Queued>> {

@@ -15,6 +15,7 @@ use crate::connection::{Config, MAX_IN_FLIGHT, MAX_METADATA, check_methods};
 use crate::os::{Doorbell, FileStore, LONGEST_FILE, Listener};
 use crate::raw::{Payload, RawBody};
 use crate::rpc::{Request, Response, Status};
+use crate::server::admission::Admission;
 use crate::server::classic::ClassicFiles;
 use crate::server::exchange::Replier;
 use crate::server::executor::Executor;
@@ -88,6 +89,7 @@ pub struct ServerBuilder {
     file_backing: Option<PathBuf>,
     max_connections: usize,
     max_handshakes: usize,
+    pub(super) admission: Admission,
     executor: Executor,
 }
 
@@ -113,6 +115,7 @@ impl ServerBuilder {
             file_backing: None,
             max_connections: MAX_CONNECTIONS,
             max_handshakes: MAX_HANDSHAKES,
+            admission: Admission::default(),
             executor: Executor::default(),
         }
     }
@@ -319,7 +322,8 @@ impl ServerBuilder {
         let classic = self.classic.as_ref().map(prepare).transpose().map_err(BindError::Classic)?;
         let prepare = |directory: &PathBuf| FileStore::prepare(directory).map(Arc::new);
         self.config.files = self.file_backing.as_ref().map(prepare).transpose().map_err(BindError::Files)?;
-        let listener = path.map(Listener::bind).transpose().map_err(BindError::Listen)?;
+        let mode = self.admission.socket_mode();
+        let listener = path.map(|path| Listener::bind(path, mode)).transpose().map_err(BindError::Listen)?;
         let bells = (0..self.reactors).map(|_| Doorbell::new()).collect::<io::Result<_>>()?;
         let shutdown = Arc::new(Shutdown::new(bells));
         let seats = Seats::of_handshakes(self.max_handshakes);
@@ -343,6 +347,7 @@ impl fmt::Debug for ServerBuilder {
             .field("file_backing", &self.file_backing)
             .field("max_connections", &self.max_connections)
             .field("max_handshakes", &self.max_handshakes)
+            .field("admission", &self.admission)
             .finish()
     }
 }
@@ -389,8 +394,17 @@ impl Server {
     /// # Errors
     /// If threads cannot be started, or waiting for events fails.
     pub fn run(self) -> io::Result<()> {
-        let ServerBuilder { config, router, handlers, reactors, grace, max_connections, executor, .. } =
-            self.settings;
+        let ServerBuilder {
+            config,
+            router,
+            handlers,
+            reactors,
+            grace,
+            max_connections,
+            admission,
+            executor,
+            ..
+        } = self.settings;
         let router = Arc::new(router);
         // Also if this thread panics: nobody shall wait for a server that has ended.
         let _closing = CloseOnDrop(self.inboxes.clone());
@@ -403,7 +417,9 @@ impl Server {
             shutdown: self.shutdown.clone(),
             grace,
             inboxes: self.inboxes,
+            admission,
             seats: Seats::of_connections(max_connections),
+            refused: Seats::of_refused(),
             established: AtomicU64::new(0),
         });
         let others = (1..reactors).map(|number| {

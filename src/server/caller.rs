@@ -8,7 +8,7 @@ use prost::Message;
 use crate::connection::{SendFailure, Slot};
 use crate::os::{Credentials, SharedFile};
 use crate::raw::{Loan, RawBody};
-use crate::rpc::{Letter, Response, Status, write_bytes, write_message};
+use crate::rpc::{Letter, Response, Status, Wanted, write_bytes, write_message};
 use crate::server::peer::{Answer, Peer};
 
 /// A client whose messages lie in a file, and whose calls and replies are named on the socket.
@@ -18,6 +18,9 @@ pub(super) trait SocketPeer: Send + Sync {
 
     /// What the logs call its connection.
     fn connection_id(&self) -> String;
+
+    /// What a handler asks whether its call is still wanted.
+    fn wanted(&self, call_id: u32) -> Wanted;
 
     /// Whether nobody waits for the answer any more.
     fn is_cancelled(&self, call_id: u32) -> bool;
@@ -93,6 +96,15 @@ impl Caller<'_> {
         match self {
             Self::Ring(peer) => peer.calls.is_cancelled(call_id),
             Self::Socket(peer) => is_cancelled(&**peer, call_id),
+        }
+    }
+
+    /// What a handler asks whether its call is still wanted.
+    #[inline(always)]
+    pub(super) fn wanted(self, call_id: u32) -> Wanted {
+        match self {
+            Self::Ring(peer) => peer.listing.call(call_id),
+            Self::Socket(peer) => wanted(&**peer, call_id),
         }
     }
 
@@ -176,4 +188,10 @@ fn is_cancelled(peer: &dyn SocketPeer, call_id: u32) -> bool {
 #[inline(never)]
 fn credentials(peer: &dyn SocketPeer) -> Credentials {
     peer.credentials()
+}
+
+#[cold]
+#[inline(never)]
+fn wanted(peer: &dyn SocketPeer, call_id: u32) -> Wanted {
+    peer.wanted(call_id)
 }

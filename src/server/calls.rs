@@ -85,6 +85,13 @@ impl Calls {
         self.words[call_index(call_id)].load(Ordering::Relaxed) & CANCELLED != 0
     }
 
+    /// Whether the call is served and its caller has not given up.
+    pub(super) fn awaits(&self, call_id: u32) -> bool {
+        // Relaxed: a hint to whoever serves the call.
+        let word = self.words[call_index(call_id)].load(Ordering::Relaxed);
+        word == ACTIVE | u64::from(call_id)
+    }
+
     /// Forgets the task that serves a call, which is about to be answered.
     pub(super) fn forget(&self, call_id: u32) {
         self.tasks.forget(call_index(call_id));
@@ -130,8 +137,9 @@ mod tests {
         calls.begin(0x0002_0000).unwrap();
         calls.cancel(0x0001_0000);
         assert!(!calls.is_cancelled(0x0002_0000));
+        assert!(calls.awaits(0x0002_0000) && !calls.awaits(0x0001_0000));
         calls.cancel(0x0002_0000);
-        assert!(calls.is_cancelled(0x0002_0000));
+        assert!(calls.is_cancelled(0x0002_0000) && !calls.awaits(0x0002_0000));
         calls.end(0x0002_0000);
         calls.cancel(0x0002_0000);
         assert!(calls.is_idle());

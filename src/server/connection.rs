@@ -4,13 +4,14 @@ use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::connection::{CloseReason, Event, Link, Polled, Session, SocketState, Watch, read_control};
+use crate::connection::{CloseReason, Event, Flow, Link, Polled, Session, SocketState, Watch, read_control};
 use crate::error::Violation;
 use crate::os::{Interest, Poller, RoomWatch, current_cpu};
-use crate::ring::UNKNOWN_CPU;
+use crate::ring::{Shape, UNKNOWN_CPU};
 use crate::rpc::Status;
 use crate::server::caller::Caller;
 use crate::server::exchange::{Incoming, serve};
+use crate::server::flows::Flows;
 use crate::server::peer::Peer;
 use crate::server::reactor::Shared;
 use crate::server::seats::Seat;
@@ -35,6 +36,7 @@ pub(super) struct Connection {
     _seat: Seat,
     session: Session,
     room: RoomWatch,
+    flows: Flows,
     /// What our `cpu` word says.
     cpu: u32,
     /// What the peer had read of our ring when we last looked.
@@ -57,10 +59,11 @@ pub(super) enum Turn {
 impl Connection {
     pub(super) fn new(link: Link, seat: Seat, session: Session) -> Self {
         Self {
-            peer: Arc::new(Peer::new(link)),
+            peer: Peer::new(link),
             _seat: seat,
             session,
             room: RoomWatch::new(WATCHED),
+            flows: Flows::default(),
             cpu: UNKNOWN_CPU,
             ring_read: 0,
             // The client may have written more behind its request.
@@ -136,8 +139,8 @@ impl Connection {
             if self.peer.is_congested() {
                 return served > 0;
             }
-            let peer = &self.peer;
-            match self.session.poll(&peer.link, |event| handle(peer, shared, event)) {
+            let (peer, flows) = (&self.peer, &mut self.flows);
+            match self.session.poll(&peer.link, |event| handle(peer, flows, shared, event)) {
                 Ok(Polled::Event(len) | Polled::Part(len)) => bytes += len,
                 Ok(Polled::Nothing) => {}
                 Ok(Polled::Empty) => return served > 0,
@@ -200,14 +203,20 @@ impl Connection {
     /// Sends replies that wait, if space may have come free.
     #[inline]
     fn flush_backlog(&mut self) -> bool {
-        if self.peer.backlog.is_empty() {
+        if !self.peer.backlog.waits() {
             return false;
         }
         let link = &self.peer.link;
         let ring_read = link.ring_read();
         let ring_moved = mem::replace(&mut self.ring_read, ring_read) != ring_read;
         let returned = matches!(link.harvest(), Ok(1..));
-        (link.space.take_news() || ring_moved || returned) && self.peer.backlog.flush(link)
+        if !(link.space.take_news() || ring_moved || returned) {
+            return false;
+        }
+        let flushed = self.peer.backlog.flush(link);
+        // Those who wait with a message find space for themselves, and do not look here.
+        self.peer.backlog.wake_crowd(link);
+        flushed
     }
 
     // ---- parking -------------------------------------------------------------------------------------
@@ -228,8 +237,13 @@ impl Connection {
         may_sleep &= !self.unread || self.is_held_up();
         if want_space && may_sleep {
             // The second look at space, like the one at the ring, comes after the mark.
-            let _ = link.harvest();
+            let ring_read = link.ring_read();
+            let ring_moved = mem::replace(&mut self.ring_read, ring_read) != ring_read;
+            let returned = matches!(link.harvest(), Ok(1..));
             may_sleep = !self.peer.backlog.flush(link);
+            if ring_moved || returned {
+                self.peer.backlog.wake_crowd(link);
+            }
         }
         if may_sleep && link.peer_has_closed() {
             self.unread = true;
@@ -261,8 +275,8 @@ impl Connection {
     fn drain(&mut self, shared: &Shared) {
         self.session.on_dry();
         for _ in 0..self.session.most_left(&self.peer.link) {
-            let peer = &self.peer;
-            match self.session.poll(&peer.link, |event| handle(peer, shared, event)) {
+            let (peer, flows) = (&self.peer, &mut self.flows);
+            match self.session.poll(&peer.link, |event| handle(peer, flows, shared, event)) {
                 Ok(Polled::Event(_) | Polled::Nothing | Polled::Part(_)) => {}
                 Ok(Polled::ReadSocket) => self.session.on_dry(),
                 Ok(Polled::Empty) => return,
@@ -282,18 +296,28 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         // Nobody waits for what its handlers have still to answer.
+        self.flows.finish_all();
         self.peer.calls.cancel_all();
     }
 }
 
 /// Does what an event asks for; the bytes that came with it.
 #[inline(always)]
-fn handle(peer: &Arc<Peer>, shared: &Shared, event: Event<'_>) -> Result<usize, Violation> {
+fn handle(
+    peer: &Arc<Peer>,
+    flows: &mut Flows,
+    shared: &Shared,
+    event: Event<'_>,
+) -> Result<usize, Violation> {
     let len = event.len();
     match event {
-        Event::Request { call_id, method, deadline_us, shape: _, payload } => {
+        Event::Request { call_id, method, deadline_us, shape, payload } => {
             peer.calls.begin(call_id)?;
-            let call = Incoming { call_id, method, deadline: deadline_of(deadline_us) };
+            let (flow, many) = match shape {
+                Shape::Unary => (None, false),
+                streams => begin_streams(peer, flows, call_id, streams)?,
+            };
+            let call = Incoming { call_id, method, deadline: deadline_of(deadline_us), flow, many };
             if shared.is_draining() {
                 let status = Status::unavailable("the server is shutting down");
                 let executor = shared.dispatch.executor();
@@ -302,15 +326,44 @@ fn handle(peer: &Arc<Peer>, shared: &Shared, event: Event<'_>) -> Result<usize, 
                 shared.dispatch.call(Caller::Ring(peer), call, payload);
             }
         }
-        Event::Cancel { call_id } => peer.calls.cancel(call_id),
-        Event::Message { .. } | Event::End { .. } | Event::Credit { .. } => {
-            return Err(Violation::Entry("of a stream that there is not"));
+        Event::Cancel { call_id } => {
+            flows.find(call_id).inspect(|flow| flow.finish());
+            peer.calls.cancel(call_id);
+        }
+        Event::Message { call_id, payload } => {
+            if let Some(bytes) = flows.expect(call_id)?.receive(payload.keep())? {
+                peer.credit(call_id, bytes);
+            }
+        }
+        // These two may be late: of no use to a call that has ended, and no harm.
+        Event::End { call_id } => flows.find(call_id).map_or(Ok(()), |flow| flow.end())?,
+        Event::Credit { call_id, bytes } => {
+            flows.find(call_id).map_or(Ok(()), |flow| flow.credit(bytes))?;
         }
         Event::Reply { .. } | Event::Headers { .. } | Event::Goaway => {
             unreachable!("the session admits by role")
         }
     }
     Ok(len)
+}
+
+/// A request has come whose call has streams.
+#[cold]
+fn begin_streams(
+    peer: &Peer,
+    flows: &mut Flows,
+    call_id: u32,
+    shape: Shape,
+) -> Result<(Option<Arc<Flow>>, bool), Violation> {
+    let window = peer.link.limits().stream_window;
+    if window == 0 {
+        return Err(Violation::Limit("a call with streams, where stream_window is zero".into()));
+    }
+    let (flow, many) = (flows.begin(call_id, window), shape == Shape::ManyRequests);
+    if !many {
+        flow.end()?;
+    }
+    Ok((Some(flow), many))
 }
 
 /// When a call that came in just now expires. The largest duration stands for itself and all beyond.

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::thread;
 
 use prost::Message;
 
@@ -20,7 +21,7 @@ pub(super) struct Detached<F> {
 }
 
 /// An answer that is owed; if nobody gives it, the call fails.
-struct Owed {
+pub(super) struct Owed {
     caller: OwnedCaller,
     call: Incoming,
     answer: Answer,
@@ -30,14 +31,8 @@ struct Owed {
 }
 
 impl<F> Detached<F> {
-    pub(super) fn new(
-        handler: Pin<Box<F>>,
-        caller: OwnedCaller,
-        call: Incoming,
-        answer: Answer,
-        counted: Counted,
-    ) -> Self {
-        Self { handler, owed: Owed { caller, call, answer, given: false, _counted: counted } }
+    pub(super) fn new(handler: Pin<Box<F>>, owed: Owed) -> Self {
+        Self { handler, owed }
     }
 }
 
@@ -70,18 +65,34 @@ where
 }
 
 impl Owed {
+    pub(super) fn new(caller: OwnedCaller, call: Incoming, answer: Answer, counted: Counted) -> Self {
+        Self { caller, call, answer, given: false, _counted: counted }
+    }
+
+    pub(super) fn caller(&self) -> &OwnedCaller {
+        &self.caller
+    }
+
+    pub(super) fn call(&self) -> &Incoming {
+        &self.call
+    }
+
     /// Whether anybody still waits for the answer.
-    fn check_wanted(&self) -> Result<(), Status> {
+    pub(super) fn check_wanted(&self) -> Result<(), Status> {
         self.call.check_wanted(self.caller.as_ref())
     }
 
     /// The answer is about to be given.
     fn give(&mut self) {
         self.caller.as_ref().forget(self.call.call_id);
+        if let Some(flow) = &self.call.flow {
+            flow.finish();
+            flow.stop_reading();
+        }
         self.given = true;
     }
 
-    fn answer<M: Message>(&mut self, outcome: Result<Response<M>, Status>) {
+    pub(super) fn answer<M: Message>(&mut self, outcome: Result<Response<M>, Status>) {
         match self.check_wanted().and(outcome) {
             Err(status) => self.fail(&status),
             Ok(response) => {
@@ -96,7 +107,7 @@ impl Owed {
         }
     }
 
-    fn fail(&mut self, status: &Status) {
+    pub(super) fn fail(&mut self, status: &Status) {
         self.give();
         self.caller.as_ref().fail(self.answer, status);
     }
@@ -105,7 +116,12 @@ impl Owed {
 impl Drop for Owed {
     fn drop(&mut self) {
         if !self.given {
-            self.fail(&Status::unavailable("the runtime of the server ended before the call was answered"));
+            let status = match self.check_wanted() {
+                _ if thread::panicking() => Status::internal("the handler panicked"),
+                Err(status) => status,
+                Ok(()) => Status::unavailable("the runtime of the server ended before the call was answered"),
+            };
+            self.fail(&status);
         }
     }
 }

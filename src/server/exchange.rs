@@ -5,20 +5,23 @@ use std::fmt;
 use std::future::Future;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{self, Poll, Waker};
 use std::time::Instant;
 
 use prost::{DecodeError, Message};
 
-use crate::connection::{Arrived, Outside, UNKNOWN_METHOD};
+use crate::connection::{Arrived, Flow, Outside, UNKNOWN_METHOD};
 use crate::layout::Handle;
 use crate::raw::{Loan, Payload};
 use crate::rpc::{Context, Request, Response, Status};
 use crate::server::caller::Caller;
-use crate::server::detached::Detached;
+use crate::server::detached::{Detached, Owed};
 use crate::server::executor::Executor;
 use crate::server::peer::Answer;
 use crate::server::router::RawHandler;
+use crate::server::streams::Outlet;
+use crate::streaming::Streaming;
 use crate::wire::Metadata;
 
 /// Requests from this size on are given back by the reply that answers them, not by a word of their own: the
@@ -56,24 +59,36 @@ pub(super) fn serve(
 }
 
 /// A request, apart from its payload.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Incoming {
     pub(super) call_id: u32,
     pub(super) method: u32,
     pub(super) deadline: Option<Instant>,
+    /// Its streams, if its client says that it has any.
+    pub(super) flow: Option<Arc<Flow>>,
+    /// Whether the client's messages follow.
+    pub(super) many: bool,
 }
 
 impl Incoming {
     /// Whether anybody still waits for the answer.
     #[inline]
     pub(super) fn check_wanted(&self, caller: Caller<'_>) -> Result<(), Status> {
-        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        if self.is_late() {
             return Err(too_late());
         }
         if caller.is_cancelled(self.call_id) {
             return Err(given_up());
         }
         Ok(())
+    }
+}
+
+impl Incoming {
+    /// Whether its deadline has passed.
+    #[inline]
+    pub(super) fn is_late(&self) -> bool {
+        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 }
 
@@ -151,6 +166,42 @@ impl<'a> Exchange<'a> {
         })
     }
 
+    /// Has a handler that lasts served by `go`, with its one request.
+    #[cold]
+    pub(super) fn one_request<Req: Message + Default>(
+        self,
+        go: impl FnOnce(&Executor, Request<Req>, Outlet),
+    ) -> Handled {
+        self.guarded(|held| match held.begin_streams(false, Held::decode) {
+            Err(status) => held.fail(&status),
+            Ok((message, metadata, context)) => {
+                let (owed, executor) = (held.owe(), held.executor);
+                if let Some(outlet) = Outlet::new(owed) {
+                    go(executor, Request::received(message, metadata, context), outlet);
+                }
+            }
+        })
+    }
+
+    /// The same with a stream of them.
+    #[cold]
+    pub(super) fn many_requests<Req>(
+        self,
+        go: impl FnOnce(&Executor, Request<Streaming<Req>>, Outlet),
+    ) -> Handled {
+        let take = |held: &mut Held<'_>| Ok(((), held.request().take_metadata()));
+        self.guarded(|held| match held.begin_streams(true, take) {
+            Err(status) => held.fail(&status),
+            Ok(((), metadata, context)) => {
+                let (owed, executor) = (held.owe(), held.executor);
+                if let Some(outlet) = Outlet::new(owed) {
+                    let requests = outlet.requests();
+                    go(executor, Request::received(requests, metadata, context), outlet);
+                }
+            }
+        })
+    }
+
     /// Hands the request to a handler of plain bytes, and answers with what it returns.
     #[inline]
     pub(super) fn raw(self, handler: &RawHandler) -> Handled {
@@ -204,7 +255,7 @@ impl<'a> Held<'a> {
     #[inline(always)]
     fn run<T>(&mut self, handler: impl FnOnce(&mut Self, Context) -> Result<T, Status>) -> Result<T, Status> {
         self.check_wanted()?;
-        let context = Context { deadline: self.call.deadline, peer: Some(self.caller.credentials()) };
+        let context = self.context();
         let outcome = handler(self, context);
         self.check_wanted()?;
         outcome
@@ -223,12 +274,43 @@ impl<'a> Held<'a> {
         Resp: Message + 'static,
         F: Future<Output = Result<Response<Resp>, Status>> + Send + 'static,
     {
+        let call = Detached::new(handler, self.owe());
+        self.executor.finish(call, self.call.deadline);
+    }
+
+    /// Leaves the answer to somebody else.
+    #[cold]
+    fn owe(&mut self) -> Owed {
         let mut owed = None;
         self.finish(|_, answer| owed = Some(answer));
         let answer = owed.expect("finish() hands it over");
-        let counted = self.executor.count();
-        let call = Detached::new(handler, self.caller.to_owned(), self.call, answer, counted);
-        self.executor.finish(call, self.call.deadline);
+        Owed::new(self.caller.to_owned(), self.call.clone(), answer, self.executor.count())
+    }
+
+    /// What a handler of streams begins with.
+    #[cold]
+    fn begin_streams<R>(
+        &mut self,
+        many: bool,
+        request: impl FnOnce(&mut Self) -> Result<(R, Metadata), Status>,
+    ) -> Result<(R, Metadata, Context), Status> {
+        self.check_wanted()?;
+        if self.call.flow.is_none() || self.call.many != many {
+            return Err(Status::unimplemented(
+                "client and server do not agree on which sides of this method are streams; build both from \
+                 one .proto file",
+            ));
+        }
+        let (request, metadata) = request(self)?;
+        Ok((request, metadata, self.context()))
+    }
+
+    fn context(&self) -> Context {
+        Context {
+            deadline: self.call.deadline,
+            peer: Some(self.caller.credentials()),
+            wanted: Some(self.caller.wanted(self.call.call_id)),
+        }
     }
 
     /// Says that the handler, or the encoding of its reply, panicked.
@@ -293,18 +375,18 @@ pub(super) fn panic_text(panic: &(dyn Any + Send)) -> Status {
     Status::internal(format!("the handler panicked: {}", text_of(panic)))
 }
 
-fn text_of(panic: &(dyn Any + Send)) -> &str {
+pub(super) fn text_of(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or_default()
 }
 
 #[cold]
-fn too_late() -> Status {
+pub(super) fn too_late() -> Status {
     Status::deadline_exceeded("the deadline passed before the server had an answer")
 }
 
 #[cold]
-fn given_up() -> Status {
+pub(super) fn given_up() -> Status {
     Status::cancelled("the caller gave the call up")
 }
 

@@ -1,12 +1,15 @@
 //! Where handlers go that have to wait: to a runtime, or, without one, no further.
 
 use std::future::Future;
+use std::panic::{self, AssertUnwindSafe};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Instant;
+
+use crate::server::streams::Wanted;
 
 /// What a server runs async handlers on, and how many calls others than its reactors have.
 #[derive(Debug, Clone, Default)]
@@ -74,6 +77,58 @@ impl Executor {
     }
 }
 
+/// For handlers that last.
+impl Executor {
+    /// Has a call with streams served by a task of the runtime, or else by a thread of its own, until that is
+    /// done or nobody wants it any more.
+    pub(super) fn run_as_task(&self, wanted: Wanted, body: impl Future<Output = ()> + Send + 'static) {
+        let until = wanted.deadline();
+        let mut body = Some(Box::pin(body));
+        let call = std::future::poll_fn(move |cx| {
+            let Some(running) = &mut body else { return Poll::Ready(()) };
+            // First the waker, then the look: whoever cancels does it the other way round.
+            if wanted.poll_unwanted(cx) {
+                // Its fields answer the call as they are dropped.
+                body = None;
+                return Poll::Ready(());
+            }
+            // Unwind safe: the panic has answered the call, and the body is polled no more.
+            let polled = panic::catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx)));
+            let is_over = polled.unwrap_or(Poll::Ready(())).is_ready();
+            if is_over { Poll::Ready(()) } else { Poll::Pending }
+        });
+        #[cfg(feature = "tokio")]
+        if self.runtime.is_some() {
+            return self.finish(call, until);
+        }
+        self.spawn(move || block_on(call, until));
+    }
+
+    /// Has a call with streams served by a thread of its own.
+    pub(super) fn run_on_thread<F: Future<Output = ()>>(
+        &self,
+        until: Option<Instant>,
+        body: impl FnOnce() -> F + Send + 'static,
+    ) {
+        self.spawn(move || {
+            // Unwind safe: the panic has answered the call, and nothing else is left of it.
+            let _ = panic::catch_unwind(AssertUnwindSafe(|| block_on(body(), until)));
+        });
+    }
+
+    fn spawn(&self, work: impl FnOnce() + Send + 'static) {
+        let executor = self.clone();
+        let thread = thread::Builder::new().name("mmap-rpc-stream".into()).spawn(move || {
+            let _entered = executor.enter();
+            work();
+        });
+        if let Err(error) = thread {
+            // What would have answered the call was dropped, and has failed it.
+            tracing::error!(%error, "no thread for a call with streams");
+        }
+    }
+}
+
 /// Polls a future once more when a time has come.
 #[cfg(feature = "tokio")]
 async fn woken_at(until: Instant, call: impl Future<Output = ()>) {
@@ -92,7 +147,7 @@ async fn woken_at(until: Instant, call: impl Future<Output = ()>) {
 }
 
 /// Runs a future on this thread.
-fn block_on(call: impl Future<Output = ()>, until: Option<Instant>) {
+pub(super) fn block_on(call: impl Future<Output = ()>, until: Option<Instant>) {
     struct Unpark(Thread);
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {

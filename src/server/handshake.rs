@@ -3,23 +3,25 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
-use crate::connection::{Frames, HandshakeError, Link, Role, Session, answer, check_user, refusal};
+use crate::connection::{FILE_BACKING, Frames, HandshakeError, Link, Role, Session, answer, refusal};
 use crate::error::Violation;
-use crate::os::{Credentials, RecvError, Socket};
+use crate::os::{Credentials, RecvError, Socket, effective_uid};
 use crate::server::classic::ClassicConnection;
 use crate::server::connection::Connection;
 use crate::server::inboxes::Newcomer;
 use crate::server::opening::Opening;
 use crate::server::reactor::Shared;
 use crate::server::seats::Seat;
-use crate::wire::{ClassicConnected, MAX_BODY, Message};
+use crate::wire::{ClassicConnected, MAX_BODY, MAX_ERROR_TEXT, Message};
 
 /// The beginning of a connection.
 pub(super) struct Handshake {
     socket: Socket,
-    /// Among those who have not introduced themselves.
+    /// Among those who have not introduced themselves, or are to be refused.
     seat: Seat,
     credentials: Credentials,
+    /// Why it is not admitted. It is told so once it is known which protocol it speaks.
+    refused: Option<String>,
     frames: Frames,
     opening: Opening,
     /// Bytes that have come in.
@@ -43,7 +45,7 @@ pub(super) enum Step {
 }
 
 impl Handshake {
-    /// Takes over a client that has just connected; `None` if its user is not admitted.
+    /// Takes over a client that has just connected; `None` if it is gone already.
     pub(super) fn begin(newcomer: Newcomer, shared: &Shared) -> Option<Self> {
         let Newcomer { socket, seat } = newcomer;
         let deadline = Instant::now() + shared.config.handshake_timeout;
@@ -54,22 +56,26 @@ impl Handshake {
                 return None;
             }
         };
-        let handshake = Self {
+        let mut handshake = Self {
             socket,
             seat,
             credentials,
+            refused: None,
             frames: Frames::new(),
             opening: Opening::new(),
             received: 0,
             deadline,
         };
-        match check_user(credentials) {
-            Ok(()) => Some(handshake),
-            Err(reason) => {
-                handshake.refuse(&reason);
-                None
-            }
+        if let Err(reason) = shared.admission.check(credentials) {
+            handshake.log_refusal(&reason);
+            let Ok(seat) = shared.refused.take() else {
+                // So many at once need not all be told in their own protocol.
+                handshake.tell(&reason);
+                return None;
+            };
+            (handshake.seat, handshake.refused) = (seat, Some(reason));
         }
+        Some(handshake)
     }
 
     pub(super) fn socket(&self) -> &Socket {
@@ -82,6 +88,9 @@ impl Handshake {
 
     /// The deadline has passed.
     pub(super) fn expire(self, shared: &Shared) {
+        if let Some(reason) = &self.refused {
+            return self.tell(reason);
+        }
         let timeout = shared.config.handshake_timeout;
         self.refuse(&format!("no complete ConnectRequest came within {timeout:?}"));
     }
@@ -91,6 +100,10 @@ impl Handshake {
         let mut buffer = [0; 4096];
         let mut descriptors = Vec::new();
         loop {
+            if let (Some(reason), true) = (&self.refused, self.opening.is_heard()) {
+                self.tell(reason);
+                return Step::Over;
+            }
             match self.opening.has_classic_frame() {
                 Ok(false) => {}
                 Ok(true) => return self.classic(shared),
@@ -143,9 +156,8 @@ impl Handshake {
 
     /// Goes over to the classic protocol, if the server speaks it.
     fn classic(self, shared: &Shared) -> Step {
-        let Opening::Classic(decoder) = self.opening else { unreachable!("the caller has looked") };
-        drop(self.seat);
         let seat = match &shared.classic {
+            Some(_) if self.is_foreign() => Err(only_own_user("classic")),
             Some(_) => shared.seats.take(),
             None => {
                 Err("this server does not serve the classic protocol; ServerBuilder::classic allows it"
@@ -155,16 +167,16 @@ impl Handshake {
         let seat = match seat {
             Ok(seat) => seat,
             Err(reason) => {
-                tracing::warn!(peer_pid = self.credentials.pid, reason, "client refused");
-                let mut frame = Vec::new();
-                let refusal = ClassicConnected(Err(reason)).encode_frame(&mut frame);
-                refusal.expect("a sentence fits into a frame");
-                // Best effort, as for our own clients.
-                let _ = self.socket.send(&frame, &[]);
-                self.socket.shutdown();
+                self.log_refusal(&reason);
+                let Self { seat, socket, opening, .. } = self;
+                drop(seat);
+                tell(&socket, &opening, &reason);
                 return Step::Over;
             }
         };
+        let Opening::Classic(decoder) = self.opening else { unreachable!("the caller has looked") };
+        // Whoever has its answer may come again at once, and finds this seat free.
+        drop(self.seat);
         match ClassicConnection::new(self.socket, seat, self.credentials, decoder) {
             Ok(connection) => Step::Classic(Box::new(connection)),
             Err(error) => {
@@ -175,6 +187,13 @@ impl Handshake {
     }
 
     fn answer(self, shared: &Shared, message: Message, descriptors: Vec<OwnedFd>) -> Step {
+        let asks_for_file = |message: &Message| match message {
+            Message::ConnectRequest(request) => request.required_features & FILE_BACKING != 0,
+            _ => false,
+        };
+        if self.is_foreign() && asks_for_file(&message) {
+            return self.over(HandshakeError::Refused(only_own_user("file_backing")));
+        }
         let seat = match shared.seats.take() {
             Ok(seat) => seat,
             Err(reason) => return self.over(HandshakeError::Refused(reason)),
@@ -200,7 +219,13 @@ impl Handshake {
                 return Step::Over;
             }
         }
-        let link = Link::new(agreed, self.socket, self.credentials);
+        let link = match Link::new(agreed, self.socket, self.credentials) {
+            Ok(link) => link,
+            Err(error) => {
+                tracing::warn!(%error, "a client cannot be served; see ulimit -n");
+                return Step::Over;
+            }
+        };
         let mut session = Session::new(Role::Server, &link, self.frames);
         // What came behind the request, stray descriptors among it. A failure closes the connection, which
         // its first turn sees.
@@ -215,17 +240,51 @@ impl Handshake {
 
     /// Tells the log and the peer, then hangs up.
     fn refuse(self, reason: &str) {
-        tracing::warn!(
-            peer_pid = self.credentials.pid,
-            peer_uid = self.credentials.uid,
-            reason,
-            "client refused"
-        );
-        drop(self.seat);
-        // Best effort. Whoever speaks the classic protocol could not read it.
-        if !matches!(self.opening, Opening::Classic(_)) {
-            let _ = self.socket.send(&refusal(reason), &[]);
+        self.log_refusal(reason);
+        let Self { seat, socket, opening, .. } = self;
+        // Whoever is told may come again at once, and finds this seat free.
+        drop(seat);
+        match opening {
+            // As the published server does with what is no classic frame.
+            Opening::Classic(_) => socket.shutdown(),
+            _ => tell(&socket, &opening, reason),
         }
-        self.socket.shutdown();
     }
+
+    fn log_refusal(&self, reason: &str) {
+        let Credentials { pid, uid, gid } = self.credentials;
+        tracing::warn!(peer_pid = pid, peer_uid = uid, peer_gid = gid, reason, "client refused");
+    }
+
+    /// Tells the peer, in the protocol that it speaks, then hangs up.
+    fn tell(&self, reason: &str) {
+        tell(&self.socket, &self.opening, reason);
+    }
+
+    /// Whether it is of another user.
+    fn is_foreign(&self) -> bool {
+        self.credentials.uid != effective_uid()
+    }
+}
+
+/// Says why a client is refused, then hangs up.
+fn tell(socket: &Socket, opening: &Opening, reason: &str) {
+    let frame = match opening {
+        Opening::Classic(_) => {
+            let reason = reason[..reason.floor_char_boundary(MAX_ERROR_TEXT)].to_owned();
+            let mut frame = Vec::new();
+            let refusal = ClassicConnected(Err(reason)).encode_frame(&mut frame);
+            refusal.expect("a text of that length fits into a frame");
+            frame
+        }
+        _ => refusal(reason),
+    };
+    // Best effort.
+    let _ = socket.send(&frame, &[]);
+    socket.shutdown();
+}
+
+/// Why a client of another user, who is admitted, cannot have this.
+fn only_own_user(option: &str) -> String {
+    format!("the files of ServerBuilder::{option} are for clients of the server's own user")
 }

@@ -11,6 +11,7 @@
 //! one epoll for all of its connections. Handlers run on the reactor itself, or on a pool of threads: see
 //! [`Handlers`].
 
+mod admission;
 mod backlog;
 mod builder;
 mod caller;
@@ -21,6 +22,7 @@ mod descriptors;
 mod detached;
 mod exchange;
 mod executor;
+mod flows;
 mod handshake;
 mod inboxes;
 mod kind;
@@ -33,6 +35,7 @@ mod seats;
 #[cfg(feature = "tokio")]
 mod serving;
 mod shutdown;
+mod streams;
 
 pub use builder::{BindError, Handlers, Server, ServerBuilder};
 pub use exchange::{Exchange, Handled, Replier};

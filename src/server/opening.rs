@@ -17,6 +17,11 @@ impl Opening {
         Self::Unheard(Vec::new())
     }
 
+    /// Whether it is known what the client speaks.
+    pub(super) fn is_heard(&self) -> bool {
+        !matches!(self, Self::Unheard(_))
+    }
+
     /// Takes in what one read delivered. A server without the classic protocol does not wait for the bytes
     /// that would tell it from garbage.
     pub(super) fn hear(&mut self, bytes: &[u8], may_be_classic: bool) {

@@ -1,6 +1,6 @@
 //! What everybody who serves one connection shares: its link, its calls, and the replies that wait.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use prost::Message;
 
@@ -11,7 +11,7 @@ use crate::connection::{
 use crate::layout::Handle;
 use crate::raw::RawBody;
 use crate::ring::{Entry, INLINE_BYTES};
-use crate::rpc::{Code, Response, Status};
+use crate::rpc::{Callers, Code, Listing, Response, Status};
 use crate::server::backlog::{Backlog, Queued};
 use crate::server::calls::Calls;
 
@@ -24,6 +24,8 @@ pub(super) struct Peer {
     pub(super) link: Arc<Link>,
     pub(super) calls: Calls,
     pub(super) backlog: Backlog,
+    /// Where handlers find it who ask whether they are wanted.
+    pub(super) listing: Listing,
 }
 
 /// A call that is to be answered, and the slot of its request if the answer gives that back.
@@ -40,9 +42,14 @@ impl Answer {
 }
 
 impl Peer {
-    pub(super) fn new(link: Link) -> Self {
+    pub(super) fn new(link: Link) -> Arc<Self> {
         let calls = Calls::new(link.limits().max_in_flight);
-        Self { link: Arc::new(link), calls, backlog: Backlog::default() }
+        Arc::new_cyclic(|this: &Weak<Self>| Self {
+            link: Arc::new(link),
+            calls,
+            backlog: Backlog::default(),
+            listing: Listing::new(this.clone()),
+        })
     }
 
     /// Answers with a message.
@@ -58,7 +65,7 @@ impl Peer {
         }
         let filled = match Filled::begin(&self.link, head, len) {
             Ok(Some(filled)) => return self.fill(answer, filled, message),
-            Ok(None) => prepare(&self.link, head, message, len),
+            Ok(None) => prepare(&*self.link, head, message, len),
             Err(failure) => Err(failure),
         };
         match filled {
@@ -137,6 +144,15 @@ impl Peer {
         }
     }
 
+    /// Says that so much more of a stream is taken.
+    #[cold]
+    pub(super) fn credit(&self, call_id: u32, bytes: u32) {
+        let entry = Entry::credit(call_id, bytes);
+        if let Err(SendFailure::Wait) = self.link.push(&entry, None) {
+            self.backlog.push(&self.link, Queued::Entry(entry));
+        }
+    }
+
     /// Says that no further requests are taken.
     pub(super) fn goaway(&self) {
         let entry = Entry::goaway();
@@ -189,5 +205,11 @@ impl Peer {
         };
         self.calls.end(answer.call_id);
         self.backlog.push(&self.link, Queued::Bytes { head, metadata, bytes });
+    }
+}
+
+impl Callers for Peer {
+    fn awaits(&self, call_id: u32) -> bool {
+        !self.link.is_closed() && self.calls.awaits(call_id)
     }
 }

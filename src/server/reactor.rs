@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use crate::connection::{CloseReason, Config};
 use crate::os::{Event, Interest, Listener, Poller};
 use crate::ring::{AdaptiveSpin, glance, spin_until};
+use crate::server::admission::Admission;
 use crate::server::classic::{ClassicConnection, ClassicFiles};
 use crate::server::connection::{Connection, Turn};
 use crate::server::handshake::Handshake;
@@ -54,7 +55,10 @@ pub(super) struct Shared {
     /// How long calls that run may take to finish once shutdown is requested.
     pub(super) grace: Duration,
     pub(super) inboxes: Arc<Inboxes>,
+    pub(super) admission: Admission,
     pub(super) seats: Arc<Seats>,
+    /// For those who are not admitted, until they have been told.
+    pub(super) refused: Arc<Seats>,
     pub(super) established: AtomicU64,
 }
 
@@ -373,7 +377,7 @@ impl Reactor {
         if let Some(Place::Open(connection)) = self.remove(index) {
             let link = &connection.peer().link;
             // By hand: a copy of the bell is with the peer, and handlers may keep the link for a while.
-            let _ = self.poller.remove(link.own_bell());
+            link.unwatch_bells(&self.poller);
             let _ = self.poller.remove(link.socket());
         }
     }

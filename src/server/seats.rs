@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+/// Clients that wait for the word that they are refused.
+const MOST_REFUSED: usize = 64;
+
 /// Seats of one kind, shared by all reactors.
 #[derive(Debug)]
 pub(super) struct Seats {
@@ -23,6 +26,12 @@ impl Seats {
     /// Seats for those who have come and not introduced themselves yet.
     pub(super) fn of_handshakes(most: usize) -> Arc<Self> {
         Self::new(most, "clients that have not introduced themselves yet", "max_handshakes")
+    }
+
+    /// Seats for those who are not admitted and have not been told: few, because they come from anywhere,
+    /// and apart, lest they take those of clients who are welcome.
+    pub(super) fn of_refused() -> Arc<Self> {
+        Self::new(MOST_REFUSED, "clients that it is about to refuse", "no option")
     }
 
     fn new(most: usize, kind: &'static str, option: &'static str) -> Arc<Self> {

@@ -1,4 +1,4 @@
-//! The settings of a build, and its course: compile, check, document, generate, write.
+//! The settings of a build, and its course: compile, document, generate, write.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -11,7 +11,7 @@ use protox::Compiler;
 use crate::error::Error;
 use crate::output::{self, Descriptors};
 use crate::service::{Generator, Problems, Stubs};
-use crate::{check, descriptors, docs};
+use crate::{descriptors, docs};
 
 /// Where the runtime keeps `prost` for generated code.
 const PROST_PATH: &str = "::mmap_rpc::__private::prost";
@@ -144,7 +144,6 @@ impl Builder {
         for path in compiler.files().filter_map(|file| file.path()) {
             println!("cargo::rerun-if-changed={}", path.display());
         }
-        check::supported(&compiler)?;
 
         let mut files = compiler.file_descriptor_set().file;
         files.iter_mut().for_each(docs::complete);

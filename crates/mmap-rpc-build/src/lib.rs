@@ -86,17 +86,54 @@
 //! whose name the client needs for itself (`new`, `connect`, `channel`, `clone`) gets a trailing underscore,
 //! in the client and in the trait alike: `rpc Connect` is `connect_`.
 //!
+//! # Streams
+//!
+//! Where a side of a method is a `stream`, so are the stubs. The service
+//!
+//! ```proto
+//! service Files {
+//!   rpc List(Folder) returns (stream File);
+//!   rpc Upload(stream Chunk) returns (Digest);
+//!   rpc Chat(stream Line) returns (stream Line);
+//! }
+//! ```
+//!
+//! is called and implemented like this:
+//!
+//! ```ignore
+//! let files = client.list(Folder::default()).wait()?.into_inner(); // Streaming<File>, an iterator
+//! let (chunks, digest) = client.upload().wait()?; // Sender<Chunk>, Reply<Digest>
+//! let (lines, answers) = client.chat().wait()?; // Sender<Line>, Streaming<Line>
+//!
+//! impl BlockingFiles for Disk {
+//!     type ListStream = Vec<Result<File, Status>>; // whatever can be iterated
+//!     fn list(&self, folder: Request<Folder>) -> Result<Response<Self::ListStream>, Status> {
+//!         // ...
+//!     }
+//!
+//!     fn upload(&self, chunks: Request<Streaming<Chunk>>) -> Result<Response<Digest>, Status> {
+//!         // ...
+//!     }
+//!
+//!     type ChatStream = Box<dyn Iterator<Item = Result<Line, Status>>>;
+//!     fn chat(&self, lines: Request<Streaming<Line>>) -> Result<Response<Self::ChatStream>, Status> {
+//!         // ...
+//!     }
+//! }
+//! ```
+//!
+//! In the trait `Files` the methods are futures, and the types are `mmap_rpc::Stream`s. They bear the name of
+//! the method in upper camel case with `Stream` behind it, as with tonic; messages may bear the same name.
+//!
 //! # Limits
 //!
-//! Streaming methods are refused with an error that names them. Well-known types (`google.protobuf.Timestamp`
-//! and its like) become those of `prost-types`, taken from the runtime. A deprecated field, enum value,
-//! method or service becomes `#[deprecated]` for whoever uses it; a deprecated message or enum says so only
-//! in its documentation, because the attribute would make the code derived for the message itself warn. A map
-//! whose values are enums cannot be named by a keyword (`map<string, Kind> type`): what prost derives for it
-//! is no Rust.
+//! Well-known types (`google.protobuf.Timestamp` and its like) become those of `prost-types`, taken from the
+//! runtime. A deprecated field, enum value, method or service becomes `#[deprecated]` for whoever uses it; a
+//! deprecated message or enum says so only in its documentation, because the attribute would make the code
+//! derived for the message itself warn. A map whose values are enums cannot be named by a keyword
+//! (`map<string, Kind> type`): what prost derives for it is no Rust.
 
 mod builder;
-mod check;
 mod descriptors;
 mod docs;
 mod error;
@@ -116,9 +153,8 @@ use std::path::Path;
 ///
 /// # Errors
 ///
-/// Fails if a file cannot be read or is not valid, if a service cannot be generated (streaming methods, two
-/// names that become one in Rust), or if the code cannot be written. The message names file and line, and the
-/// remedy.
+/// Fails if a file cannot be read or is not valid, if two names become one in Rust, or if the code cannot be
+/// written. The message names the place, and the remedy.
 pub fn compile_protos(protos: &[impl AsRef<Path>], includes: &[impl AsRef<Path>]) -> Result<(), Error> {
     configure().compile(protos, includes)
 }

@@ -19,6 +19,20 @@ pub(crate) fn method_ident(snake: &str) -> String {
     if RESERVED.contains(&snake) { format!("{snake}_") } else { snake.to_owned() }
 }
 
+/// The type of a method's responses where they are a stream: `ListStream` for `List` and for `list`.
+///
+/// Letters stay as they are but for the first of each word, so that it is the name that tonic gives it
+/// wherever the method is in upper camel case, `GetHTTPStatus` included.
+pub(crate) fn stream_type(method: &str) -> String {
+    let words = method.split('_').map(|word| {
+        let (first, rest) = word.split_at(word.len().min(1));
+        first.to_ascii_uppercase() + rest
+    });
+    let name = words.collect::<String>() + "Stream";
+    // `rpc _1`: no name begins with a digit.
+    if name.starts_with(|first: char| first.is_ascii_digit()) { format!("_{name}") } else { name }
+}
+
 /// The types that a service becomes.
 pub(crate) struct Types {
     /// What opens calls: `CacheClient`.
@@ -62,6 +76,13 @@ mod tests {
         assert_eq!(method_ident("clone"), "clone_");
         assert_eq!(method_ident("r#move"), "r#move");
         assert_eq!(method_ident("connected"), "connected");
+    }
+
+    #[test]
+    fn types_of_streams_are_in_upper_camel_case() {
+        let names = ["List", "list", "list_all", "_List__all_", "GetHTTPStatus", "type", "v1_2", "_1", "_"];
+        let types = ["List", "List", "ListAll", "ListAll", "GetHTTPStatus", "Type", "V12", "_1", ""];
+        assert_eq!(names.map(stream_type), types.map(|name| format!("{name}Stream")));
     }
 
     #[test]

@@ -55,14 +55,20 @@ impl Generator {
         Self { stubs, problems }
     }
 
-    /// Two methods of different names may become one in Rust.
+    /// Two methods of different names may become one in Rust, or the types of their streams may.
     fn check_methods(&self, service: &Service) {
-        let mut seen = HashMap::new();
+        let (mut methods, mut streams) = (HashMap::new(), HashMap::new());
         for method in &service.methods {
-            if let Some(earlier) = seen.insert(&method.ident, &method.full_name) {
+            let Method { full_name, ident, .. } = method;
+            if let Some(earlier) = methods.insert(ident, full_name) {
+                self.problems
+                    .report(format!("{earlier} and {full_name} both become the method `{ident}` in Rust"));
+            } else if let Some(stream) = &method.stream
+                && self.stubs.server
+                && let Some(earlier) = streams.insert(stream, full_name)
+            {
                 self.problems.report(format!(
-                    "{earlier} and {} both become the method `{}` in Rust",
-                    method.full_name, method.ident
+                    "the responses of {earlier} and {full_name} both become the type `{stream}` in Rust"
                 ));
             }
         }
@@ -95,16 +101,67 @@ struct Service {
     descriptors: Option<String>,
 }
 
-/// A unary method with its Rust names settled.
+/// Which of a call's two sides is a stream.
+#[derive(Clone, Copy)]
+enum Shape {
+    Unary,
+    ServerStreaming,
+    ClientStreaming,
+    BidiStreaming,
+}
+
+impl Shape {
+    fn of(method: &prost_build::Method) -> Self {
+        match (method.client_streaming, method.server_streaming) {
+            (false, false) => Self::Unary,
+            (false, true) => Self::ServerStreaming,
+            (true, false) => Self::ClientStreaming,
+            (true, true) => Self::BidiStreaming,
+        }
+    }
+
+    /// What the runtime calls it: a method of channels, and of exchanges.
+    fn ident(self) -> &'static str {
+        match self {
+            Self::Unary => "unary",
+            Self::ServerStreaming => "server_streaming",
+            Self::ClientStreaming => "client_streaming",
+            Self::BidiStreaming => "bidi_streaming",
+        }
+    }
+
+    fn requests_stream(self) -> bool {
+        matches!(self, Self::ClientStreaming | Self::BidiStreaming)
+    }
+
+    fn responses_stream(self) -> bool {
+        matches!(self, Self::ServerStreaming | Self::BidiStreaming)
+    }
+
+    /// What documentation says behind a method's name.
+    fn described(self) -> &'static str {
+        match self {
+            Self::Unary => "",
+            Self::ServerStreaming => ": one request, a stream of responses",
+            Self::ClientStreaming => ": a stream of requests, one response",
+            Self::BidiStreaming => ": a stream of requests, a stream of responses",
+        }
+    }
+}
+
+/// A method with its Rust names settled.
 struct Method {
     /// `/cache.Cache/Get`
     full_name: String,
     ident: String,
+    shape: Shape,
+    /// The type of the responses in the traits, if they are a stream.
+    stream: Option<String>,
     comments: Comments,
     deprecated: bool,
-    /// Rust type of the request, as seen from the module of the service's package.
+    /// Rust type of a request, as seen from the module of the service's package.
     request: String,
-    /// Rust type of the response, likewise.
+    /// Rust type of a response, likewise.
     response: String,
 }
 
@@ -114,13 +171,18 @@ impl Service {
         let methods = service
             .methods
             .into_iter()
-            .map(|method| Method {
-                full_name: names::method(&full_name, &method.proto_name),
-                ident: names::method_ident(&method.name),
-                comments: method.comments,
-                deprecated: method.options.deprecated(),
-                request: method.input_type,
-                response: method.output_type,
+            .map(|method| {
+                let shape = Shape::of(&method);
+                Method {
+                    full_name: names::method(&full_name, &method.proto_name),
+                    ident: names::method_ident(&method.name),
+                    shape,
+                    stream: shape.responses_stream().then(|| names::stream_type(&method.proto_name)),
+                    comments: method.comments,
+                    deprecated: method.options.deprecated(),
+                    request: method.input_type,
+                    response: method.output_type,
+                }
             })
             .collect();
         Self {

@@ -220,21 +220,6 @@ fn every_file_that_was_read_is_watched() {
 }
 
 #[test]
-fn streaming_methods_are_refused_by_name() {
-    let text = "syntax = \"proto3\";\npackage live;\nservice Feed {\n  rpc Get(M) returns (M);\n  \
-                rpc Watch(M) returns (stream M);\n  rpc Push(stream M) returns (M);\n  \
-                rpc Talk(stream M) returns (stream M);\n}\nmessage M {}\n";
-    let message = refusal("live.proto", text);
-    let expected = [
-        "live.proto:5: streaming methods are not supported yet: /live.Feed/Watch (server streaming)",
-        "live.proto:6: streaming methods are not supported yet: /live.Feed/Push (client streaming)",
-        "live.proto:7: streaming methods are not supported yet: /live.Feed/Talk (bidirectional streaming)",
-        "  help: remove `stream`, and let one call carry a `repeated` field, or call once for each part",
-    ];
-    assert_eq!(message.lines().collect::<Vec<_>>(), expected);
-}
-
-#[test]
 fn a_syntax_error_names_file_and_line() {
     let message = refusal("bad.proto", "syntax = \"proto3\";\nmessage M {\n  string key = 1\n}\n");
     assert!(message.starts_with("bad.proto:4:1: expected "), "{message}");
@@ -271,6 +256,24 @@ fn methods_that_become_one_are_refused() {
         message.starts_with("/p.S/GetKey and /p.S/get_key both become the method `get_key`"),
         "{message}"
     );
+}
+
+#[test]
+fn types_of_streams_that_become_one_are_refused() {
+    let text = "syntax = \"proto3\";\npackage p;\nservice S {\n  rpc List2(M) returns (stream M);\n  \
+                rpc list_2(M) returns (stream M);\n}\nmessage M {}\n";
+    let message = refusal("p.proto", text);
+    assert!(
+        message.starts_with("the responses of /p.S/List2 and /p.S/list_2 both become the type `List2Stream`"),
+        "{message}"
+    );
+    // Where one of them is no stream, nothing collides; nor without traits, which alone have such types.
+    let folder = folder(&[
+        ("one.proto", &text.replace("List2(M) returns (stream M)", "List2(M) returns (M)")),
+        ("two.proto", text),
+    ]);
+    compile(&folder, configure(), "one.proto").expect("one stream");
+    compile(&folder, configure().build_server(false), "two.proto").expect("a client");
 }
 
 #[test]

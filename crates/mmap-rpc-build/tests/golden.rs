@@ -15,7 +15,8 @@ use protox::prost_reflect::prost::Message;
 use protox::prost_reflect::prost_types::FileDescriptorSet;
 
 /// The folders of `tests/golden`, sorted.
-const CASES: [&str; 7] = ["bare", "cache", "empty", "keywords", "nested", "no_package", "well_known"];
+const CASES: [&str; 8] =
+    ["bare", "cache", "empty", "keywords", "nested", "no_package", "streams", "well_known"];
 
 fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
@@ -130,6 +131,11 @@ fn a_service_without_methods() {
 #[test]
 fn a_service_without_package() {
     check("no_package");
+}
+
+#[test]
+fn streams_of_every_shape_among_messages_of_their_names() {
+    check("streams");
 }
 
 #[test]

@@ -2,9 +2,12 @@
 //! uses what is deprecated.
 //!
 //! Most of it is shown by compiling; an `expect` that nothing fulfils would be a warning, hence an error.
-//! What runs shows that messages of well-known types, and methods of two files, come through.
+//! What runs shows that messages of well-known types, methods of two files, and streams come through.
 
 #![deny(warnings, missing_docs)]
+
+#[path = "lints/shapes.rs"]
+mod shapes;
 
 /// Messages and stubs with comments and deprecations.
 pub mod cache {
@@ -34,6 +37,11 @@ pub mod nested {
 /// What has no package.
 pub mod no_package {
     include!("golden/no_package/expected/mmap_rpc_includes.rs");
+}
+
+/// Streams of every shape, among messages that bear the names of what the stubs are made of.
+pub mod streams {
+    include!("golden/streams/expected/mmap_rpc_includes.rs");
 }
 
 /// Well-known types, and a package whose services are in two files.
@@ -132,5 +140,6 @@ fn well_known_types_travel() -> Result<(), Box<dyn std::error::Error>> {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     deprecations()?;
-    well_known_types_travel()
+    well_known_types_travel()?;
+    shapes::streams_of_every_shape_travel()
 }

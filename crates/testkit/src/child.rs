@@ -6,10 +6,16 @@
 //! reads the end of its input.
 
 use std::env;
-use std::io::{BufRead, BufReader, Write};
+use std::fs::{self, Permissions};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tempfile::TempDir;
 
 use crate::server;
 use crate::wait::PATIENCE;
@@ -32,17 +38,42 @@ pub struct Child {
     lines: Receiver<String>,
     reader: Option<JoinHandle<()>>,
     role: String,
+    /// Where its program lies, if it is not our own file.
+    _program: Option<TempDir>,
 }
 
 impl Child {
     /// Starts this very binary in a role, with named arguments that it finds by [`Parent::argument`].
     pub fn start(role: &str, arguments: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(env::current_exe().expect("the test binary"));
+        Self::spawn(Command::new(env::current_exe().expect("the test binary")), role, arguments, None)
+    }
+
+    /// The same as another user, with one group and no supplementary ones; for this root is needed.
+    pub fn start_as(uid: u32, gid: u32, role: &str, arguments: &[(&str, &str)]) -> Self {
+        // The binary may lie where that user cannot go.
+        let dir = open_dir();
+        let program = dir.path().join("program");
+        fs::copy(env::current_exe().expect("the test binary"), &program).expect("room for a copy");
+        fs::set_permissions(&program, Permissions::from_mode(0o755)).expect("a file of ours");
+        let mut command = Command::new(program);
+        command.uid(uid).gid(gid).current_dir(dir.path());
+        Self::spawn(command, role, arguments, Some(dir))
+    }
+
+    fn spawn(mut command: Command, role: &str, arguments: &[(&str, &str)], program: Option<TempDir>) -> Self {
         command.args([ENTRY_POINT, "--exact", "--ignored", "--nocapture", "--test-threads=1"]);
         command.env(ROLE, role);
         command.envs(arguments.iter().map(|(name, value)| (format!("{ARGUMENT}{name}"), value)));
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut process = command.spawn().expect("the test binary starts again");
+        let mut process = loop {
+            match command.spawn() {
+                // A process that another thread started just now still holds the copy open for writing.
+                Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {
+                    thread::sleep(Duration::from_millis(5));
+                }
+                outcome => break outcome.expect("the test binary starts again"),
+            }
+        };
         let (output, input) = (process.stdout.take().expect("piped"), process.stdin.take());
         let (sender, lines) = mpsc::channel();
         // Reads to the end whether anybody listens or not: a child never blocks on its output.
@@ -53,7 +84,7 @@ impl Child {
                 }
             }
         });
-        Self { process, input, lines, reader: Some(reader), role: role.to_owned() }
+        Self { process, input, lines, reader: Some(reader), role: role.to_owned(), _program: program }
     }
 
     /// Its process id.
@@ -105,6 +136,16 @@ impl Drop for Child {
             let _ = reader.join();
         }
     }
+}
+
+/// A folder that every user may enter.
+///
+/// # Panics
+/// If there is no room for one.
+pub fn open_dir() -> TempDir {
+    let dir = tempfile::tempdir().expect("a folder");
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).expect("a folder of ours");
+    dir
 }
 
 /// The process that started this one, as a role sees it.

@@ -1,6 +1,7 @@
 //! What the integration tests of `mmap-rpc` share.
 //!
 //! - [`echo`]: a service with one method for each way a call can go, and a server of it in this process;
+//! - [`interop`]: gRPC's interoperability test service, by both traits that it becomes;
 //! - [`lies`]: messages that are not what they say, and a service of them;
 //! - [`child`], [`server`]: real processes. A test binary starts itself again with another role;
 //! - [`proc`]: what the kernel tells about a process: descriptors, maps, processor time;
@@ -20,6 +21,7 @@
 pub mod child;
 pub mod data;
 pub mod echo;
+pub mod interop;
 pub mod lies;
 pub mod proc;
 pub mod server;

@@ -7,7 +7,7 @@ use crate::client::attempt::Attempt;
 use crate::client::classic::connection::Connection;
 use crate::client::classic::frames::{FrameError, Frames};
 use crate::client::connect::{ConnectError, reach};
-use crate::connection::check_user;
+use crate::connection::printable;
 use crate::error::Violation;
 use crate::os::SharedFile;
 use crate::wire::{ClassicConnected, ClassicRequest};
@@ -17,7 +17,7 @@ pub(super) fn open(path: &Path, timeout: Duration) -> Result<Connection, Connect
     let attempt = Attempt::new(path, timeout);
     let socket = reach(&attempt)?;
     let credentials = socket.credentials()?;
-    check_user(credentials).map_err(|reason| attempt.refused(reason))?;
+    attempt.check_server(credentials, None)?;
     let mut frames = Frames::new(socket);
     let failed = |error| match error {
         FrameError::Late => attempt.late(),
@@ -33,7 +33,7 @@ pub(super) fn open(path: &Path, timeout: Duration) -> Result<Connection, Connect
     }
     let answer = frames.receive(Some(attempt.deadline)).map_err(failed)?;
     let answer = ClassicConnected::decode(&answer).map_err(|error| failed(error.into()))?;
-    let (id, name) = answer.0.map_err(|reason| attempt.refused(reason))?;
+    let (id, name) = answer.0.map_err(|reason| attempt.refused(printable(&reason)))?;
     if id.is_empty() || name.is_empty() {
         let what = "the answer to a ConnectRequest has neither an error nor both an id and a file";
         return Err(attempt.protocol(Violation::Message(what.into())));

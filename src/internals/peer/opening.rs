@@ -133,7 +133,7 @@ impl ClientOffer {
         }
         let agreed = self.handshake.finish(message, descriptors).map_err(io::Error::other)?;
         let bell = bell_of(&agreed.peer_bell)?;
-        Ok(Peer::new(Link::new(agreed, socket, credentials), frames, bell))
+        Ok(Peer::new(Link::new(agreed, socket, credentials)?, frames, bell))
     }
 }
 
@@ -153,7 +153,7 @@ impl Host {
     /// # Errors
     /// As for a real server.
     pub fn bind(path: &Path) -> io::Result<Self> {
-        Listener::bind(path).map(Self)
+        Listener::bind(path, 0o600).map(Self)
     }
 
     /// Waits up to 5 seconds for a client and reads nothing of it.
@@ -195,7 +195,7 @@ impl Visit {
         };
         let bell = bell_of(&agreed.peer_bell)?;
         let credentials = self.socket.credentials()?;
-        let link = Link::new(agreed, self.socket, credentials);
+        let link = Link::new(agreed, self.socket, credentials)?;
         Ok(ServerOffer { peer: Peer::new(link, self.frames, bell), response, descriptors })
     }
 
@@ -302,6 +302,6 @@ pub(super) fn pair(config: &Config) -> io::Result<(Link, Link, Doorbell, Doorbel
     let client = client.finish(decode(&response), descriptors).map_err(failed)?;
     let credentials = ours.credentials()?;
     let (to_server, to_client) = (bell_of(&client.peer_bell)?, bell_of(&server.peer_bell)?);
-    let client = Link::new(client, ours, credentials);
-    Ok((client, Link::new(server, theirs, credentials), to_server, to_client))
+    let client = Link::new(client, ours, credentials)?;
+    Ok((client, Link::new(server, theirs, credentials)?, to_server, to_client))
 }

@@ -48,7 +48,7 @@ impl ClassicConnection {
         credentials: Credentials,
         decoder: ClassicDecoder,
     ) -> io::Result<Self> {
-        let peer = Arc::new(ClassicPeer::new(socket, credentials)?);
+        let peer = ClassicPeer::new(socket, credentials)?;
         let room = RoomWatch::new(WATCHED);
         Ok(Self { caller: peer.clone(), peer, _seat: seat, credentials, decoder, room, unread: true })
     }
@@ -201,8 +201,8 @@ impl ClassicConnection {
     }
 
     fn call(&self, method: String, number: u32, payload: Option<Private>, shared: &Shared) {
-        self.peer.begin(method);
-        let call = Incoming { call_id: 0, method: number, deadline: None };
+        let call_id = self.peer.begin(method);
+        let call = Incoming { call_id, method: number, deadline: None, flow: None, many: false };
         let payload = Arrived { inline: Inline::EMPTY, outside: &mut payload.map(Outside::Private) };
         shared.dispatch.call(Caller::Socket(&self.caller), call, payload);
     }

@@ -3,11 +3,11 @@
 use std::io;
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 
 use crate::os::{Credentials, Doorbell, NamedFile, SharedFile, Socket};
-use crate::rpc::Status;
+use crate::rpc::{Callers, Listing, Status, Wanted};
 use crate::server::caller::SocketPeer;
 use crate::sync::AtomicWaker;
 use crate::wire::{ClassicConnected, ClassicReply, encode_farewell};
@@ -22,6 +22,7 @@ pub(super) struct ClassicPeer {
     /// Wakes the reactor when another thread has answered.
     bell: Doorbell,
     over: AtomicBool,
+    listing: Listing,
     /// The task that serves the call.
     task: AtomicWaker,
     state: Mutex<State>,
@@ -32,6 +33,8 @@ struct State {
     open: Option<Open>,
     /// The method that is being served.
     call: Option<String>,
+    /// Calls that have begun; the last one's id.
+    calls: u32,
     /// The reactor goes on once the call is answered.
     awaited: bool,
     /// What the socket had no room for.
@@ -46,9 +49,17 @@ pub(super) struct Open {
 }
 
 impl ClassicPeer {
-    pub(super) fn new(socket: Socket, credentials: Credentials) -> io::Result<Self> {
-        let (bell, over, state) = (Doorbell::new()?, AtomicBool::new(false), Mutex::default());
-        Ok(Self { socket, credentials, bell, over, task: AtomicWaker::new(), state })
+    pub(super) fn new(socket: Socket, credentials: Credentials) -> io::Result<Arc<Self>> {
+        let bell = Doorbell::new()?;
+        Ok(Arc::new_cyclic(|this: &Weak<Self>| Self {
+            socket,
+            credentials,
+            bell,
+            over: AtomicBool::new(false),
+            listing: Listing::new(this.clone()),
+            task: AtomicWaker::new(),
+            state: Mutex::default(),
+        }))
     }
 
     pub(super) fn socket(&self) -> &Socket {
@@ -72,9 +83,12 @@ impl ClassicPeer {
         }
     }
 
-    /// A call begins, which [`SocketPeer::answer`] ends.
-    pub(super) fn begin(&self, method: String) {
-        self.lock().call = Some(method);
+    /// A call begins, which [`SocketPeer::answer`] ends. Returns its id.
+    pub(super) fn begin(&self, method: String) -> u32 {
+        let mut state = self.lock();
+        state.call = Some(method);
+        state.calls = state.calls.wrapping_add(1);
+        state.calls
     }
 
     /// Whether no call is served and everything is sent.
@@ -191,6 +205,10 @@ impl SocketPeer for ClassicPeer {
         self.open().map_or_else(String::new, |open| open.id)
     }
 
+    fn wanted(&self, call_id: u32) -> Wanted {
+        self.listing.call(call_id)
+    }
+
     fn is_cancelled(&self, _: u32) -> bool {
         // Relaxed: a hint to whoever serves the call.
         self.over.load(Ordering::Relaxed)
@@ -226,6 +244,14 @@ impl SocketPeer for ClassicPeer {
 
     fn fail(&self, _: u32, status: &Status) {
         self.end(Err(handler_error(status)));
+    }
+}
+
+impl Callers for ClassicPeer {
+    fn awaits(&self, call_id: u32) -> bool {
+        let state = self.lock();
+        // Relaxed: a hint to whoever serves the call.
+        state.call.is_some() && state.calls == call_id && !self.over.load(Ordering::Relaxed)
     }
 }
 

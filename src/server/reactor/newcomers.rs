@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::connection::CloseReason;
-use crate::os::{Interest, Socket};
+use crate::os::Socket;
 use crate::server::connection::WATCHED;
 use crate::server::handshake::{Handshake, Step};
 use crate::server::inboxes::Newcomer;
@@ -76,7 +76,7 @@ impl Reactor {
             Step::Established(connection) => {
                 self.handshakes.retain(|&each| each != index);
                 let link = &connection.peer().link;
-                if let Err(error) = self.poller.add(link.own_bell(), token(index) + 1, Interest::Edge) {
+                if let Err(error) = link.watch_bells(&self.poller, token(index) + 1) {
                     link.close(CloseReason::Os(error.to_string()));
                 }
                 tracing::debug!(connection = link.connection_id(), peer = ?link.credentials(), "connected");

@@ -1,6 +1,6 @@
 //! The client's half: a handle on a channel with one method for each of the service's.
 
-use super::{Service, line, write_docs};
+use super::{Method, Service, Shape, line, write_docs};
 
 /// Writes the client of a service.
 pub(super) fn write(service: &Service, buf: &mut String) {
@@ -10,18 +10,7 @@ pub(super) fn write(service: &Service, buf: &mut String) {
     service.write_methods(buf);
     write_constructors(service, buf);
     for (index, method) in service.methods.iter().enumerate() {
-        write_docs(buf, 1, &method.comments, &format!("Calls `{}`.", method.full_name));
-        if method.deprecated {
-            line(buf, 1, "#[deprecated]");
-        }
-        // `Into` by its path: a message may bear that name.
-        let (ident, request, response) = (&method.ident, &method.request, &method.response);
-        line(buf, 1, &format!("pub fn {ident}("));
-        line(buf, 2, "&self,");
-        line(buf, 2, &format!("request: impl ::std::convert::Into<::mmap_rpc::Request<{request}>>,"));
-        line(buf, 1, &format!(") -> ::mmap_rpc::Call<'_, {request}, {response}> {{"));
-        line(buf, 2, &format!("self.channel.unary(&self.methods[{index}], request.into())"));
-        line(buf, 1, "}");
+        write_method(index, method, buf);
     }
     line(buf, 0, "}");
     line(buf, 0, &format!("impl ::std::convert::From<::mmap_rpc::Channel> for {name} {{"));
@@ -29,6 +18,32 @@ pub(super) fn write(service: &Service, buf: &mut String) {
     line(buf, 2, "Self::new(channel)");
     line(buf, 1, "}");
     line(buf, 0, "}");
+}
+
+fn write_method(index: usize, method: &Method, buf: &mut String) {
+    let Method { full_name, ident, shape, request, response, .. } = method;
+    write_docs(buf, 1, &method.comments, &format!("Calls `{full_name}`{}.", shape.described()));
+    if method.deprecated {
+        line(buf, 1, "#[deprecated]");
+    }
+    line(buf, 1, &format!("pub fn {ident}("));
+    line(buf, 2, "&self,");
+    // Where the requests are a stream, the call comes first, and they go through what it opens.
+    let mut arguments = format!("&self.methods[{index}]");
+    if !shape.requests_stream() {
+        // `Into` by its path: a message may bear that name.
+        line(buf, 2, &format!("request: impl ::std::convert::Into<::mmap_rpc::Request<{request}>>,"));
+        arguments += ", request.into()";
+    }
+    let call = match shape {
+        Shape::Unary => "Call",
+        Shape::ServerStreaming => "ServerStreamingCall",
+        Shape::ClientStreaming => "ClientStreamingCall",
+        Shape::BidiStreaming => "BidiStreamingCall",
+    };
+    line(buf, 1, &format!(") -> ::mmap_rpc::{call}<'_, {request}, {response}> {{"));
+    line(buf, 2, &format!("self.channel.{}({arguments})", shape.ident()));
+    line(buf, 1, "}");
 }
 
 fn write_struct(service: &Service, buf: &mut String) {

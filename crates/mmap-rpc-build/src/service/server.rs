@@ -1,11 +1,11 @@
 //! The server's half: a trait to implement, and a type that routes calls to the implementation.
 
-use super::{Service, line, write_docs};
+use super::{Method, Service, Shape, line, write_docs};
 
 /// Writes the traits and the server of a service.
 pub(super) fn write(service: &Service, buf: &mut String) {
-    write_async_trait(service, buf);
-    write_blocking_trait(service, buf);
+    write_trait(service, Kind::Async, buf);
+    write_trait(service, Kind::Blocking, buf);
     write_struct(service, buf);
     write_routing(service, Kind::Async, buf);
     write_routing(service, Kind::Blocking, buf);
@@ -18,44 +18,66 @@ enum Kind {
     Blocking,
 }
 
-fn write_async_trait(service: &Service, buf: &mut String) {
-    let own = format!(
-        "Server side of `{}`: each method is a future, for `async fn`s to implement.",
-        service.full_name
-    );
-    write_trait(service, &service.types.asynchronous, &own, buf, |response| {
-        format!("impl ::std::future::Future<Output = {response}> + ::std::marker::Send")
-    });
-}
-
-fn write_blocking_trait(service: &Service, buf: &mut String) {
-    let own = format!(
-        "Server side of `{}`, blocking: each method runs on a thread of the server until it returns.",
-        service.full_name
-    );
-    write_trait(service, &service.types.blocking, &own, buf, |response| response);
-}
-
 /// The traits carry no `#[deprecated]`: a server goes on answering what clients should no longer call.
-fn write_trait(
-    service: &Service,
-    name: &str,
-    own: &str,
-    buf: &mut String,
-    returns: impl Fn(String) -> String,
-) {
-    write_docs(buf, 0, &service.comments, own);
+fn write_trait(service: &Service, kind: Kind, buf: &mut String) {
+    let full_name = &service.full_name;
+    let (name, own) = match kind {
+        Kind::Async => (
+            &service.types.asynchronous,
+            format!("Server side of `{full_name}`: each method is a future, for `async fn`s to implement."),
+        ),
+        Kind::Blocking => (
+            &service.types.blocking,
+            format!(
+                "Server side of `{full_name}`, blocking: each method runs on a thread of the server until it \
+                 returns."
+            ),
+        ),
+    };
+    write_docs(buf, 0, &service.comments, &own);
     line(buf, 0, &format!("pub trait {name}: ::std::marker::Send + ::std::marker::Sync + 'static {{"));
     for method in &service.methods {
-        write_docs(buf, 1, &method.comments, &format!("Answers `{}`.", method.full_name));
-        line(buf, 1, &format!("fn {}(", method.ident));
-        line(buf, 2, "&self,");
-        line(buf, 2, &format!("request: ::mmap_rpc::Request<{}>,", method.request));
-        let response = &method.response;
-        let response = format!("::std::result::Result<::mmap_rpc::Response<{response}>, ::mmap_rpc::Status>");
-        line(buf, 1, &format!(") -> {};", returns(response)));
+        write_stream_type(method, kind, buf);
+        write_trait_method(method, kind, buf);
     }
     line(buf, 0, "}");
+}
+
+/// What a method answers with, if that is more than one response.
+fn write_stream_type(method: &Method, kind: Kind, buf: &mut String) {
+    let Some(stream) = &method.stream else { return };
+    let item = format!("::std::result::Result<{}, ::mmap_rpc::Status>", method.response);
+    let (what, bounds) = match kind {
+        Kind::Async => (
+            "a stream that goes on after its method has returned",
+            format!("::mmap_rpc::Stream<Item = {item}> + ::std::marker::Send + 'static"),
+        ),
+        Kind::Blocking => (
+            "an iterator that is run on the thread that its method ran on",
+            format!("::std::iter::IntoIterator<Item = {item}>"),
+        ),
+    };
+    line(buf, 1, &format!("/// Responses of `{}`: {what}.", method.full_name));
+    line(buf, 1, &format!("type {stream}: {bounds};"));
+}
+
+fn write_trait_method(method: &Method, kind: Kind, buf: &mut String) {
+    let Method { full_name, ident, shape, request, response, .. } = method;
+    write_docs(buf, 1, &method.comments, &format!("Answers `{full_name}`{}.", shape.described()));
+    let request =
+        if shape.requests_stream() { format!("::mmap_rpc::Streaming<{request}>") } else { request.clone() };
+    // Of `Self`: a message may bear the same name.
+    let response =
+        method.stream.as_ref().map_or_else(|| response.clone(), |stream| format!("Self::{stream}"));
+    let result = format!("::std::result::Result<::mmap_rpc::Response<{response}>, ::mmap_rpc::Status>");
+    let returns = match kind {
+        Kind::Async => format!("impl ::std::future::Future<Output = {result}> + ::std::marker::Send"),
+        Kind::Blocking => result,
+    };
+    line(buf, 1, &format!("fn {ident}("));
+    line(buf, 2, "&self,");
+    line(buf, 2, &format!("request: ::mmap_rpc::Request<{request}>,"));
+    line(buf, 1, &format!(") -> {returns};"));
 }
 
 fn write_struct(service: &Service, buf: &mut String) {
@@ -147,27 +169,32 @@ fn write_routing(service: &Service, kind: Kind, buf: &mut String) {
     } else {
         line(buf, 2, "match method {");
         for (index, method) in service.methods.iter().enumerate() {
-            // Named through `T`, because a method on the `Arc` itself (`as_ref`, `borrow`) would be found
-            // first.
-            let ident = &method.ident;
-            match kind {
-                Kind::Blocking => {
-                    let handler = format!("|request| T::{ident}(&self.service, request)");
-                    line(buf, 3, &format!("{index} => exchange.unary({handler}),"));
-                }
-                Kind::Async => {
-                    line(buf, 3, &format!("{index} => {{"));
-                    line(buf, 4, "let service = ::std::sync::Arc::clone(&self.service);");
-                    let handler =
-                        format!("move |request| async move {{ T::{ident}(&service, request).await }}");
-                    line(buf, 4, &format!("exchange.unary_async({handler})"));
-                    line(buf, 3, "}");
-                }
-            }
+            write_route(index, method, kind, buf);
         }
         line(buf, 3, "_ => exchange.unimplemented(),");
         line(buf, 2, "}");
     }
     line(buf, 1, "}");
     line(buf, 0, "}");
+}
+
+/// Handlers are named through `T`, because a method on the `Arc` itself (`as_ref`, `borrow`) would be found
+/// first. All but one kind may leave the thread that received the call, and hold the service themselves.
+fn write_route(index: usize, method: &Method, kind: Kind, buf: &mut String) {
+    let (ident, shape) = (&method.ident, method.shape);
+    let route = shape.ident();
+    let handler = match (kind, shape) {
+        (Kind::Blocking, Shape::Unary) => {
+            let handler = format!("|request| T::{ident}(&self.service, request)");
+            return line(buf, 3, &format!("{index} => exchange.{route}({handler}),"));
+        }
+        (Kind::Blocking, _) => format!("{route}(move |request| T::{ident}(&service, request))"),
+        (Kind::Async, _) => {
+            format!("{route}_async(move |request| async move {{ T::{ident}(&service, request).await }})")
+        }
+    };
+    line(buf, 3, &format!("{index} => {{"));
+    line(buf, 4, "let service = ::std::sync::Arc::clone(&self.service);");
+    line(buf, 4, &format!("exchange.{handler}"));
+    line(buf, 3, "}");
 }

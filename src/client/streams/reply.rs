@@ -1,0 +1,63 @@
+//! The one response to a stream of requests.
+
+use std::fmt;
+#[cfg(feature = "tokio")]
+use std::future::Future;
+use std::marker::PhantomData;
+#[cfg(feature = "tokio")]
+use std::pin::Pin;
+#[cfg(feature = "tokio")]
+use std::task::{Context, Poll, ready};
+
+use prost::Message;
+
+use crate::client::call::{read_response, successful};
+use crate::client::streams::held::Held;
+use crate::rpc::{Response, Status};
+
+/// The response to a call whose request is a stream: `.wait()` or `.await`. Dropping it cancels the call.
+///
+/// The server may answer before it has got all messages, for instance with a failure.
+#[must_use = "dropping the reply cancels the call"]
+pub struct Reply<Resp> {
+    /// `None` once it was taken.
+    call: Option<Held>,
+    message: PhantomData<fn() -> Resp>,
+}
+
+impl<Resp: Message + Default> Reply<Resp> {
+    pub(super) fn new(call: Held) -> Self {
+        // The server sends one message, and that in its reply.
+        call.flow.stop_reading();
+        Self { call: Some(call), message: PhantomData }
+    }
+
+    /// Waits for it.
+    ///
+    /// # Errors
+    /// As [`Call::wait`](crate::Call::wait).
+    pub fn wait(mut self) -> Result<Response<Resp>, Status> {
+        let mut call = self.call.take().expect("taken here alone");
+        call.wait_until(|_| false)?;
+        call.take(successful(read_response))
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl<Resp: Message + Default> Future for Reply<Resp> {
+    type Output = Result<Response<Resp>, Status>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let call = this.call.as_mut().expect("a reply was polled after it had come");
+        let came = ready!(call.poll_until(cx, |_| false));
+        let mut call = this.call.take().expect("looked at above");
+        Poll::Ready(came.and_then(|()| call.take(successful(read_response))))
+    }
+}
+
+impl<Resp> fmt::Debug for Reply<Resp> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reply").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,180 @@
+//! The sending half of a call whose request is a stream.
+
+use std::fmt;
+#[cfg(feature = "tokio")]
+use std::future::{Future, IntoFuture};
+use std::marker::PhantomData;
+#[cfg(feature = "tokio")]
+use std::pin::Pin;
+use std::sync::Arc;
+#[cfg(feature = "tokio")]
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use prost::Message;
+
+use crate::client::core::{Core, deadline_exceeded};
+#[cfg(feature = "tokio")]
+use crate::client::streams::held::Crowd;
+use crate::client::streams::held::Held;
+use crate::connection::{Flow, Link, Prepared, SendFailure, send_in_flow};
+use crate::ring::Entry;
+use crate::rpc::Status;
+
+/// Sends the messages of a call, one after the other. Dropping it, or [`finish`](Self::finish), tells the server
+/// that no more come.
+///
+/// The call goes on without it: it is given up by dropping its other half.
+pub struct Sender<Req> {
+    core: Arc<Core>,
+    flow: Arc<Flow>,
+    call_id: u32,
+    /// The number at which it waits.
+    index: usize,
+    deadline: Option<Instant>,
+    message: PhantomData<fn(Req)>,
+}
+
+impl<Req: Message> Sender<Req> {
+    pub(super) fn new(call: &Held) -> Self {
+        Self {
+            core: call.core.clone(),
+            flow: call.flow.clone(),
+            call_id: call.call_id(),
+            index: call.sender_index(),
+            deadline: call.deadline,
+            message: PhantomData,
+        }
+    }
+
+    /// A message to be sent: `.wait()` or `.await`.
+    ///
+    /// Waits while the server has [`stream_window`](crate::ChannelBuilder::stream_window) bytes that it has not
+    /// read.
+    pub fn send(&mut self, message: Req) -> SendMessage<'_, Req> {
+        SendMessage { sender: self, message }
+    }
+
+    /// Tells the server that no more messages come.
+    pub fn finish(self) {}
+
+    fn attempt(&self, message: &Req, prepared: &mut Option<Prepared<Arc<Link>>>) -> Result<(), SendFailure> {
+        if self.flow.is_over() {
+            return Err(SendFailure::Failed(self.why_over()));
+        }
+        send_in_flow(&self.core.link, &self.flow, self.call_id, message, prepared)
+    }
+}
+
+impl<Req> Drop for Sender<Req> {
+    fn drop(&mut self) {
+        if !self.flow.is_over() {
+            self.core.tell(Entry::end(self.call_id));
+        }
+    }
+}
+
+/// A message of a stream that has not been sent.
+#[must_use = "a message is not sent until wait() is called or it is awaited"]
+pub struct SendMessage<'a, Req> {
+    sender: &'a mut Sender<Req>,
+    message: Req,
+}
+
+impl<Req: Message> SendMessage<'_, Req> {
+    /// Sends it, once the server takes it.
+    ///
+    /// # Errors
+    /// `Cancelled` once the call has ended, by the server or by dropping its other half: what came of it is with
+    /// the other half. `DeadlineExceeded`, `Unavailable` and `ResourceExhausted` as for
+    /// [`Call::wait`](crate::Call::wait).
+    pub fn wait(self) -> Result<(), Status> {
+        let (sender, mut prepared) = (&*self.sender, None);
+        match sender.attempt(&self.message, &mut prepared) {
+            Ok(()) => Ok(()),
+            Err(SendFailure::Failed(status)) => Err(status),
+            Err(SendFailure::Wait) => {
+                let attempt = || sender.attempt(&self.message, &mut prepared);
+                let sent = sender.core.wait_for_space(sender.index, sender.deadline, attempt);
+                sent.map_err(|status| sender.or_late(status))
+            }
+        }
+    }
+}
+
+impl<Req> Sender<Req> {
+    #[cold]
+    fn why_over(&self) -> Status {
+        if self.core.link.is_closed() {
+            return self.core.link.closed_status();
+        }
+        self.or_late(Status::cancelled("the call has ended; its outcome is with the response"))
+    }
+
+    /// The status, or that the deadline has passed.
+    fn or_late(&self, status: Status) -> Status {
+        match self.deadline {
+            Some(deadline) if Instant::now() >= deadline => deadline_exceeded(),
+            _ => status,
+        }
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl<'a, Req: Message + Unpin> IntoFuture for SendMessage<'a, Req> {
+    type Output = Result<(), Status>;
+    type IntoFuture = SendFuture<'a, Req>;
+
+    /// What `.await` polls; fails as [`wait`](SendMessage::wait) does.
+    fn into_future(self) -> SendFuture<'a, Req> {
+        SendFuture { sender: self.sender, message: self.message, prepared: None, crowd: None }
+    }
+}
+
+/// A message that is being sent. Dropped before it is, it is not.
+#[cfg(feature = "tokio")]
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct SendFuture<'a, Req> {
+    /// Ends first.
+    crowd: Option<Crowd>,
+    sender: &'a mut Sender<Req>,
+    message: Req,
+    prepared: Option<Prepared<Arc<Link>>>,
+}
+
+#[cfg(feature = "tokio")]
+impl<Req: Message + Unpin> Future for SendFuture<'_, Req> {
+    type Output = Result<(), Status>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { crowd, sender, message, prepared } = self.get_mut();
+        if crowd.is_none() {
+            match sender.attempt(message, prepared) {
+                Ok(()) => return Poll::Ready(Ok(())),
+                Err(SendFailure::Failed(status)) => return Poll::Ready(Err(status)),
+                Err(SendFailure::Wait) => {}
+            }
+        }
+        let crowd = crowd.get_or_insert_with(|| Crowd::new(sender.core.clone(), sender.index));
+        crowd.poll(cx, sender.deadline, deadline_exceeded, || sender.attempt(message, prepared))
+    }
+}
+
+impl<Req> fmt::Debug for Sender<Req> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender").field("flow", &self.flow).finish_non_exhaustive()
+    }
+}
+
+impl<Req> fmt::Debug for SendMessage<'_, Req> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendMessage").finish_non_exhaustive()
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl<Req> fmt::Debug for SendFuture<'_, Req> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,371 @@
+//! The streams of one call: what has come and is not read, and how much more may be sent.
+//!
+//! ```text
+//!   sender                                                reader's side
+//!   ──────                                                ─────────────
+//!   balance > 0? ──no──► wait for credit                  driver: allowance > 0? ──no──► violation
+//!      │ yes                                                 │ yes
+//!   balance -= cost, send ═══════ message ═══════════════► allowance -= cost, into the inbox, wake the reader
+//!                                                          reader: out of the inbox, owed += cost
+//!   driver: balance += credit ◄══════ credit ═════════════ half of the window is owed: allowance += owed
+//! ```
+//!
+//! A message costs its length and [`MESSAGE_COST`]. Balance and allowance start at the window; a message may be
+//! sent while the balance is above zero, whatever its length, so a reader holds at most the window and one
+//! message. The reader raises the allowance before its credit leaves, so an honest sender's balance never
+//! exceeds what the reader counts.
+//!
+//! | word | written by | ordering |
+//! |---|---|---|
+//! | balance | whoever sends subtracts, the driver adds | Relaxed: it carries nothing but itself, and whoever waits for it is woken by way of its own |
+//! | allowance | the driver subtracts, the reader adds | Relaxed: the credit, which its sender acts upon, comes after it through ring and peer |
+//! | owed | the reader; once it is gone, the driver | Relaxed; `deaf` hands it over |
+//! | deaf | the reader, once | `fence(SeqCst)` after it, and between the driver's push and its look: one of the two empties the inbox |
+//! | ended | the driver, once | Release after the last message ↔ Acquire in `has_ended` |
+//! | over | whoever ends the call, once | Release ↔ Acquire in `is_over` |
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
+use std::task::Waker;
+
+use crossbeam_queue::SegQueue;
+use prost::Message;
+
+use crate::connection::link::Link;
+use crate::connection::received::Received;
+use crate::connection::send::{Head, Prepared, SendFailure, send_whole};
+use crate::error::Violation;
+use crate::sync::{AtomicBool, AtomicI64, AtomicU32, AtomicWaker, Ordering, fence};
+use crate::wire::Metadata;
+
+/// What a message costs beside its own bytes: its entry.
+pub(crate) const MESSAGE_COST: u32 = 128;
+
+/// Both directions of one call's streams, as one side sees them.
+pub(crate) struct Flow {
+    window: u32,
+    balance: AtomicI64,
+    allowance: AtomicI64,
+    owed: AtomicU32,
+    inbox: SegQueue<Received>,
+    headers: OnceLock<Metadata>,
+    deaf: AtomicBool,
+    ended: AtomicBool,
+    over: AtomicBool,
+    /// Who waits to read, where that is not a call's cell.
+    pub(crate) reader: AtomicWaker,
+    /// Who waits to send, likewise.
+    pub(crate) writer: AtomicWaker,
+}
+
+impl Flow {
+    /// Of a call that has just begun; `window` is the one that both sides agreed on.
+    pub(crate) fn new(window: u32) -> Arc<Self> {
+        Arc::new(Self {
+            window,
+            balance: AtomicI64::new(window.into()),
+            allowance: AtomicI64::new(window.into()),
+            owed: AtomicU32::new(0),
+            inbox: SegQueue::new(),
+            headers: OnceLock::new(),
+            deaf: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            over: AtomicBool::new(false),
+            reader: AtomicWaker::new(),
+            writer: AtomicWaker::new(),
+        })
+    }
+
+    fn cost(len: usize) -> i64 {
+        i64::try_from(len).unwrap_or(i64::MAX / 2) + i64::from(MESSAGE_COST)
+    }
+
+    // ---- sending -------------------------------------------------------------------------------------
+
+    /// Takes what a message of `len` bytes costs off the balance, if the peer takes another one now. Before it
+    /// is sent: its credit may be back before its sender has run on.
+    #[inline]
+    pub(crate) fn spend(&self, len: usize) -> bool {
+        // One task or thread sends at a time, so nobody else subtracts.
+        let may_send = self.may_send();
+        if may_send {
+            self.balance.fetch_sub(Self::cost(len), Ordering::Relaxed);
+        }
+        may_send
+    }
+
+    /// Whether the peer takes another message now.
+    pub(crate) fn may_send(&self) -> bool {
+        self.balance.load(Ordering::Relaxed) > 0
+    }
+
+    /// The message was not sent after all.
+    pub(crate) fn unspend(&self, len: usize) {
+        self.balance.fetch_add(Self::cost(len), Ordering::Relaxed);
+    }
+
+    // ---- the driver ----------------------------------------------------------------------------------
+
+    /// The peer takes so much more.
+    ///
+    /// # Errors
+    /// If that is more than it can have read.
+    pub(crate) fn credit(&self, bytes: u32) -> Result<(), Violation> {
+        let before = self.balance.fetch_add(bytes.into(), Ordering::Relaxed);
+        if before + i64::from(bytes) > i64::from(self.window) {
+            return Err(Violation::Limit(format!(
+                "credit of {bytes} bytes lifts a stream above the agreed stream_window ({})",
+                self.window
+            )));
+        }
+        self.writer.wake();
+        Ok(())
+    }
+
+    /// A message has come. What is returned is to be granted at once, because nobody reads any more.
+    ///
+    /// # Errors
+    /// If it may not come.
+    pub(crate) fn receive(&self, message: Received) -> Result<Option<u32>, Violation> {
+        if self.has_ended() {
+            return Err(Violation::Entry("a message after the end of its stream"));
+        }
+        let cost = Self::cost(message.len());
+        if self.allowance.fetch_sub(cost, Ordering::Relaxed) <= 0 {
+            return Err(Violation::Limit(format!(
+                "a message beyond the credit of its stream: the agreed stream_window is {}",
+                self.window
+            )));
+        }
+        self.inbox.push(message);
+        // Pairs with the one in `stop_reading`.
+        fence(Ordering::SeqCst);
+        if self.deaf.load(Ordering::Relaxed) {
+            self.empty();
+            return Ok(self.read(cost));
+        }
+        self.reader.wake();
+        Ok(None)
+    }
+
+    /// The peer's last message has come.
+    ///
+    /// # Errors
+    /// If it had before.
+    pub(crate) fn end(&self) -> Result<(), Violation> {
+        if self.ended.swap(true, Ordering::Release) {
+            return Err(Violation::Entry("a second end of a stream"));
+        }
+        self.reader.wake();
+        Ok(())
+    }
+
+    /// The server has taken up the call.
+    ///
+    /// # Errors
+    /// If it had before.
+    pub(crate) fn take_headers(&self, metadata: Metadata) -> Result<(), Violation> {
+        self.headers.set(metadata).map_err(|_| Violation::Entry("second headers of one call"))
+    }
+
+    // ---- reading -------------------------------------------------------------------------------------
+
+    /// The next message, if there is one.
+    pub(crate) fn take(&self) -> Option<Received> {
+        self.inbox.pop()
+    }
+
+    /// Whether there is one.
+    #[inline]
+    pub(crate) fn has_message(&self) -> bool {
+        !self.inbox.is_empty()
+    }
+
+    /// A message of `len` bytes was read; how much is to be granted now, if anything.
+    pub(crate) fn was_read(&self, len: usize) -> Option<u32> {
+        self.read(Self::cost(len))
+    }
+
+    fn read(&self, cost: i64) -> Option<u32> {
+        // A single message may cost more than the window; its length is below `max_message_size`.
+        let cost = u32::try_from(cost).unwrap_or(u32::MAX);
+        let owed = self.owed.load(Ordering::Relaxed).saturating_add(cost);
+        if owed < self.window.div_ceil(2) {
+            self.owed.store(owed, Ordering::Relaxed);
+            return None;
+        }
+        self.owed.store(0, Ordering::Relaxed);
+        self.allowance.fetch_add(owed.into(), Ordering::Relaxed);
+        Some(owed)
+    }
+
+    /// Nobody reads any more: what is there is dropped, and so will be what comes.
+    pub(crate) fn stop_reading(&self) {
+        self.deaf.store(true, Ordering::Relaxed);
+        // Pairs with the one in `receive`.
+        fence(Ordering::SeqCst);
+        self.empty();
+    }
+
+    fn empty(&self) {
+        while self.inbox.pop().is_some() {}
+    }
+
+    /// Whether no message follows those that are there.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn headers(&self) -> Option<&Metadata> {
+        self.headers.get()
+    }
+
+    // ---- the end -------------------------------------------------------------------------------------
+
+    /// The call has its outcome, or nobody wants it any more. Everybody who waits is woken.
+    pub(crate) fn finish(&self) {
+        self.over.store(true, Ordering::Release);
+        self.reader.wake();
+        self.writer.wake();
+    }
+
+    /// Whether that is so.
+    #[inline]
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    /// Leaves the waker of whoever waits to read. It must look once more after that.
+    pub(crate) fn watch_reader(&self, waker: &Waker) {
+        self.reader.register(waker);
+    }
+
+    /// The same of whoever waits to send.
+    pub(crate) fn watch_writer(&self, waker: &Waker) {
+        self.writer.register(waker);
+    }
+}
+
+/// Sends a message of a call's stream; [`SendFailure::Wait`] for credit as for space. What an attempt that had to
+/// wait has done already is in `prepared`.
+pub(crate) fn send_in_flow<L: Deref<Target = Link> + Clone, M: Message>(
+    link: &L,
+    flow: &Flow,
+    call_id: u32,
+    message: &M,
+    prepared: &mut Option<Prepared<L>>,
+) -> Result<(), SendFailure> {
+    let len = message.encoded_len();
+    if !flow.spend(len) {
+        return Err(SendFailure::Wait);
+    }
+    let sent = send_whole(link, Head::Message { call_id }, &[], message, len, prepared);
+    if sent.is_err() {
+        flow.unspend(len);
+    }
+    sent
+}
+
+impl fmt::Debug for Flow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flow")
+            .field("balance", &self.balance)
+            .field("allowance", &self.allowance)
+            .field("over", &self.is_over())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::Outside;
+    use crate::rpc::Private;
+
+    fn message(len: usize) -> Received {
+        Received::Outside(Outside::Private(Private::copied(&vec![0; len])))
+    }
+
+    #[test]
+    fn a_reader_that_keeps_up_lets_a_sender_go_on() {
+        let (sender, reader) = (Flow::new(1000), Flow::new(1000));
+        for round in 0..1000 {
+            assert!(sender.spend(72), "round {round}");
+            assert_eq!(reader.receive(message(72)), Ok(None));
+            let len = reader.take().unwrap().len();
+            if let Some(credit) = reader.was_read(len) {
+                sender.credit(credit).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn an_honest_sender_stops_before_it_is_refused() {
+        let (sender, reader) = (Flow::new(1000), Flow::new(1000));
+        let mut sent = 0;
+        while sender.spend(72) {
+            assert_eq!(reader.receive(message(72)), Ok(None));
+            sent += 1;
+        }
+        assert_eq!(sent, 5, "200 bytes each");
+        assert!(matches!(reader.receive(message(0)), Err(Violation::Limit(_))));
+    }
+
+    #[test]
+    fn a_message_longer_than_the_window_passes_alone() {
+        let (sender, reader) = (Flow::new(1000), Flow::new(1000));
+        assert!(sender.spend(5000) && !sender.spend(0));
+        assert_eq!(reader.receive(message(5000)), Ok(None));
+        let len = reader.take().unwrap().len();
+        sender.credit(reader.was_read(len).unwrap()).unwrap();
+        assert!(sender.spend(0));
+    }
+
+    #[test]
+    fn a_message_that_is_not_sent_costs_nothing() {
+        let sender = Flow::new(1000);
+        for _ in 0..100 {
+            assert!(sender.spend(5000));
+            sender.unspend(5000);
+        }
+    }
+
+    #[test]
+    fn credit_for_what_was_not_sent_is_a_violation() {
+        let sender = Flow::new(1000);
+        assert!(matches!(sender.credit(1), Err(Violation::Limit(_))));
+        let sender = Flow::new(1000);
+        assert!(sender.spend(72));
+        sender.credit(200).unwrap();
+    }
+
+    #[test]
+    fn what_comes_when_nobody_reads_is_granted_again() {
+        let (sender, reader) = (Flow::new(1000), Flow::new(1000));
+        assert!(sender.spend(72));
+        assert_eq!(reader.receive(message(72)), Ok(None));
+        reader.stop_reading();
+        assert!(!reader.has_message());
+        let mut granted = 0;
+        for _ in 0..100 {
+            assert!(sender.spend(72));
+            if let Some(credit) = reader.receive(message(72)).unwrap() {
+                granted += 1;
+                sender.credit(credit).unwrap();
+            }
+        }
+        assert!(granted > 30 && !reader.has_message());
+    }
+
+    #[test]
+    fn nothing_follows_the_end() {
+        let flow = Flow::new(1000);
+        flow.end().unwrap();
+        assert_eq!(flow.end(), Err(Violation::Entry("a second end of a stream")));
+        let after = Violation::Entry("a message after the end of its stream");
+        assert_eq!(flow.receive(message(1)), Err(after));
+        flow.take_headers(Metadata::default()).unwrap();
+        assert!(flow.take_headers(Metadata::default()).is_err());
+    }
+}
