@@ -335,7 +335,7 @@ pub(crate) fn ring_entries(session: &Session, side: usize) -> Vec<String> {
     let (segment, mut out) = (&session.memory[side], Vec::new());
     let at = number_at(segment, 32);
     for (position, cell) in ring(segment).iter().enumerate().filter(|(_, cell)| cell[0] != 0) {
-        let used = if cell[5] == 0 { 32 + u64::from(cell[24]).next_multiple_of(16) } else { 48 };
+        let used = if cell[5] & 1 == 0 { 32 + u64::from(cell[24]).next_multiple_of(16) } else { 48 };
         memory(&format!("position {position}"), segment, at + 128 * position as u64, used, &mut out);
     }
     out

@@ -19,6 +19,8 @@ use rustix::net::{
 };
 use tempfile::TempDir;
 
+use crate::streams;
+
 /// The cache's messages, as `examples/cache` has them.
 pub(crate) mod cache {
     #[derive(Clone, PartialEq, prost::Message)]
@@ -280,7 +282,7 @@ pub(crate) struct Session {
     pub(crate) seals: u32,
 }
 
-fn contents(file: &File) -> Vec<u8> {
+pub(crate) fn contents(file: &File) -> Vec<u8> {
     let len = file.metadata().expect("its length").len();
     let mut bytes = vec![0; len as usize];
     file.read_exact_at(&mut bytes, 0).expect("its bytes");
@@ -368,4 +370,6 @@ pub(crate) static FILE: LazyLock<Session> = LazyLock::new(on_file);
 pub(crate) static SOCKET: LazyLock<Session> = LazyLock::new(on_socket);
 pub(crate) static RING_METADATA: LazyLock<Session> = LazyLock::new(|| with_metadata(Lane::Ring));
 pub(crate) static SOCKET_METADATA: LazyLock<Session> = LazyLock::new(|| with_metadata(Lane::Socket));
+pub(crate) static RING_STREAMS: LazyLock<Session> = LazyLock::new(|| streams::session(Lane::Ring));
+pub(crate) static SOCKET_STREAMS: LazyLock<Session> = LazyLock::new(|| streams::session(Lane::Socket));
 pub(crate) static CLASSIC: LazyLock<Session> = LazyLock::new(on_classic);
