@@ -117,6 +117,15 @@ fn server_takes(entries: &[RawEntry]) -> bool {
 /// The call that shows that a server still reads.
 const LAST: u32 = 0x0001_0000;
 
+/// The code of the reply to a request.
+fn code_of(request: RawEntry) -> u32 {
+    let site = Site::start(|server, _| server.service(Streams));
+    let mut peer = ClientOffer::honest().expect("an offer").knock(&site.path()).expect("let in");
+    peer.push(request);
+    peer.ring();
+    peer.next_entry().expect("a reply").head[2]
+}
+
 /// Number of a method that no server has.
 const NO_METHOD: u32 = 1 << 20;
 
@@ -214,5 +223,11 @@ pub(crate) fn order(_: &Document, block: &Block) {
         assert_eq!(takes, expected, "{row:?}");
     }
     assert_eq!(block.body().len(), 14);
+    // A method without streams as if it had some, and one with streams as if it had other ones, or none.
+    for disagreed in
+        [entry(1 | STREAM, CALL, 0), entry(1 | STREAM | MORE, CALL, 0), whole, entry(1, CALL, hold)]
+    {
+        assert_eq!(code_of(disagreed), Code::Unimplemented.as_u32(), "{disagreed:x?}");
+    }
     assert!(server_takes(&[held, long, long]), "the balance may fall below zero by one message");
 }
