@@ -250,11 +250,22 @@ impl<'a> Exchange<'a> {
     }
 }
 
+/// The client has called a method with streams that it has not, or without some that it has.
+#[cold]
+fn disagreed() -> Status {
+    Status::unimplemented(
+        "client and server do not agree on which sides of this method are streams; build both from one .proto file",
+    )
+}
+
 impl<'a> Held<'a> {
     /// Runs a handler with the checks before and after it.
     #[inline(always)]
     fn run<T>(&mut self, handler: impl FnOnce(&mut Self, Context) -> Result<T, Status>) -> Result<T, Status> {
         self.check_wanted()?;
+        if self.call.flow.is_some() {
+            return Err(disagreed());
+        }
         let context = self.context();
         let outcome = handler(self, context);
         self.check_wanted()?;
@@ -296,10 +307,7 @@ impl<'a> Held<'a> {
     ) -> Result<(R, Metadata, Context), Status> {
         self.check_wanted()?;
         if self.call.flow.is_none() || self.call.many != many {
-            return Err(Status::unimplemented(
-                "client and server do not agree on which sides of this method are streams; build both from \
-                 one .proto file",
-            ));
+            return Err(disagreed());
         }
         let (request, metadata) = request(self)?;
         Ok((request, metadata, self.context()))
