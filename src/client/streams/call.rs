@@ -17,6 +17,7 @@ use crate::client::limit::TimeLimit;
 use crate::client::method::Method;
 use crate::client::route::Route;
 use crate::client::streams::held::Held;
+use crate::client::streams::places::Place;
 use crate::client::streams::reply::Reply;
 use crate::client::streams::sender::Sender;
 use crate::client::streams::source::Responses;
@@ -156,9 +157,10 @@ impl<'a, Req: Message, Resp: Message + Default> ClientStreamingCall<'a, Req, Res
     /// # Errors
     /// As [`Call::start`](crate::Call::start).
     pub fn wait(self) -> Result<(Sender<Req>, Reply<Resp>), Status> {
-        let call =
-            Held::open(core_of(self.route)?, self.method, self.limit, Shape::ManyRequests, &self.request)?;
-        Ok((Sender::new(&call), Reply::new(call)))
+        let core = core_of(self.route)?;
+        let place = Place::take(core)?;
+        let call = Held::open(core, self.method, self.limit, Shape::ManyRequests, &self.request)?;
+        Ok((Sender::new(place, &call), Reply::new(call)))
     }
 
     /// A call that sends these messages, and no more.
@@ -182,9 +184,10 @@ where
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let Self { route, method, request, limit, .. } = self;
-            let call =
-                Held::open_async(core_of(route)?, method, limit, Shape::ManyRequests, &request).await?;
-            Ok((Sender::new(&call), Reply::new(call)))
+            let core = core_of(route)?;
+            let place = Place::take(core)?;
+            let call = Held::open_async(core, method, limit, Shape::ManyRequests, &request).await?;
+            Ok((Sender::new(place, &call), Reply::new(call)))
         })
     }
 }
@@ -220,9 +223,10 @@ impl<'a, Req: Message, Resp: Message + Default> BidiStreamingCall<'a, Req, Resp>
     /// # Errors
     /// As [`Call::start`](crate::Call::start).
     pub fn wait(self) -> Result<(Sender<Req>, Streaming<Resp>), Status> {
-        let call =
-            Held::open(core_of(self.route)?, self.method, self.limit, Shape::ManyRequests, &self.request)?;
-        Ok((Sender::new(&call), Streaming::new(Responses::new(call))))
+        let core = core_of(self.route)?;
+        let place = Place::take(core)?;
+        let call = Held::open(core, self.method, self.limit, Shape::ManyRequests, &self.request)?;
+        Ok((Sender::new(place, &call), Streaming::new(Responses::new(call))))
     }
 
     /// A call that sends these messages, and no more, while its response is read.
@@ -247,9 +251,10 @@ where
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let Self { route, method, request, limit, .. } = self;
-            let call =
-                Held::open_async(core_of(route)?, method, limit, Shape::ManyRequests, &request).await?;
-            Ok((Sender::new(&call), Streaming::new(Responses::new(call))))
+            let core = core_of(route)?;
+            let place = Place::take(core)?;
+            let call = Held::open_async(core, method, limit, Shape::ManyRequests, &request).await?;
+            Ok((Sender::new(place, &call), Streaming::new(Responses::new(call))))
         })
     }
 }
@@ -298,8 +303,10 @@ where
     /// As [`Call::wait`](crate::Call::wait); `ResourceExhausted` if there is no thread to send on.
     pub fn wait(self) -> Result<Response<Streaming<Resp>>, Status> {
         let BidiStreamingCall { route, method, request, limit, .. } = self.call;
-        let call = Held::open(core_of(route)?, method, limit, Shape::ManyRequests, &request)?;
-        let (mut sender, messages) = (Sender::new(&call), self.messages);
+        let core = core_of(route)?;
+        let place = Place::take(core)?;
+        let call = Held::open(core, method, limit, Shape::ManyRequests, &request)?;
+        let (mut sender, messages) = (Sender::new(place, &call), self.messages);
         let send = move || {
             for message in messages {
                 if sender.send(message).wait().is_err() {
@@ -373,8 +380,9 @@ mod awaited {
             Box::pin(async move {
                 let BidiStreamingCall { route, method, request, limit, .. } = self.call;
                 let core = core_of(route)?;
+                let place = Place::take(core)?;
                 let call = Held::open_async(core, method, limit, Shape::ManyRequests, &request).await?;
-                let sender = Sender::new(&call);
+                let sender = Sender::new(place, &call);
                 crate::client::drivers::current_runtime()?.spawn(pump(sender, self.messages));
                 begun_async(Responses::new(call)).await
             })
