@@ -171,6 +171,10 @@ mod imp {
 
         pub(crate) fn pop(&self) -> Option<T> {
             self.places.iter().find_map(|(state, place)| {
+                // A look ahead, which may be at what was there before.
+                if state.load(Ordering::Acquire) != FULL {
+                    return None;
+                }
                 let popped = state.compare_exchange(FULL, POPPED, Ordering::Acquire, Ordering::Relaxed);
                 popped.ok().and_then(|_| place.lock().expect("as above").take())
             })
