@@ -10,9 +10,12 @@ mod long;
 mod site;
 #[path = "streams/slow.rs"]
 mod slow;
+#[path = "streams/storm.rs"]
+mod storm;
 
-/// Runs a test with handlers that block, and with handlers that are tasks.
+/// Runs a test with handlers that block, and with handlers that are tasks. Alone: some look at the whole process.
 pub(crate) fn both(test: impl Fn(bool)) {
+    let _alone = testkit::alone();
     for tasks in [false, true] {
         eprintln!("handlers are {}", if tasks { "tasks" } else { "threads" });
         test(tasks);

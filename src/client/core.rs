@@ -258,7 +258,8 @@ impl Core {
         }
     }
 
-    /// Retries `attempt` until it succeeds, fails for good, or has taken too long. `index` is the caller's number.
+    /// Retries `attempt` until it succeeds, fails for good, or has taken too long. `index` is the caller's
+    /// number.
     #[cold]
     pub(super) fn wait_for_space<T>(
         &self,

@@ -9,7 +9,7 @@ use testkit::interop::proto::{
     StreamingOutputCallRequest, StreamingOutputCallResponse,
 };
 use testkit::proc::resident_bytes;
-use testkit::{PATIENCE, alone, channel_builder, eventually};
+use testkit::{PATIENCE, channel_builder, eventually};
 
 use crate::both;
 use crate::site::{HOLD, MODE, PANIC, PANIC_LATER, Site, input, output, told};
@@ -91,7 +91,6 @@ fn shapes_that_differ_are_told() {
 
 fn calls_that_nobody_serves_keep_no_memory() {
     const CALLS: usize = 700;
-    let _alone = alone();
     both(|tasks| {
         let site = Site::new(tasks, |server| server);
         let channel = channel_builder().connect(site.path()).wait().unwrap();

@@ -1,7 +1,7 @@
 //! Streams without end.
 
 use testkit::proc::resident_bytes;
-use testkit::{PATIENCE, Way, alone, by};
+use testkit::{PATIENCE, Way, by};
 
 use crate::both;
 use crate::site::{Site, input, output};
@@ -11,14 +11,12 @@ const MANY: usize = 100_000;
 
 #[test]
 fn many_messages_take_no_more_memory_than_few() {
-    let _alone = alone();
     both(|tasks| constant(tasks, MANY));
 }
 
 #[test]
 #[ignore = "a million messages each way"]
 fn long() {
-    let _alone = alone();
     for way in [Way::Ring, Way::Socket, Way::File] {
         by(way, || both(|tasks| constant(tasks, 1_000_000)));
     }

@@ -12,7 +12,7 @@ use mmap_rpc::Code;
 use prost::Message;
 use testkit::interop::proto::{Empty, SimpleRequest, StreamingInputCallRequest};
 use testkit::proc::resident_bytes;
-use testkit::{PATIENCE, alone, channel_builder, eventually};
+use testkit::{PATIENCE, channel_builder, eventually};
 
 use crate::both;
 use crate::site::{DEAF, HOLD, Site, input, output, told};
@@ -110,7 +110,6 @@ fn a_reader_that_is_slow_bounds_what_is_sent_to_it() {
 fn unread_streams_take_bounded_memory() {
     const STREAMS: usize = 20;
     const SIZE: usize = 10_000;
-    let _alone = alone();
     both(|tasks| {
         let site = Site::new(tasks, |server| server.stream_window(WINDOW));
         let client = site.client();
@@ -193,8 +192,12 @@ fn slow_streams_do_not_starve_other_calls() {
 }
 
 fn any_message_fits_any_window() {
-    for window in [1, 200, 1 << 20] {
-        let site = Site::new(true, |server| server.stream_window(window).max_region_bytes(4 << 20));
+    both(|tasks| [1, 200, 1 << 20].into_iter().for_each(|window| fit(tasks, window)));
+}
+
+fn fit(tasks: bool, window: u32) {
+    {
+        let site = Site::new(tasks, |server| server.stream_window(window).max_region_bytes(4 << 20));
         let client = site.client();
         let sizes = [0, 1, 90, 200, 0, 700_000, 5_000, 0, 3_000_000, 0];
         let (mut requests, reply) = client.streaming_input_call().timeout(PATIENCE).wait().unwrap();

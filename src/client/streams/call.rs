@@ -39,8 +39,8 @@ fn core_of(route: &Route) -> Result<&Arc<Core>, Status> {
 /// What the three kinds of calls have in common.
 macro_rules! settings {
     () => {
-        /// How long the call may take, from sending it to the end of its response. Without a timeout it may take
-        /// for ever.
+        /// How long the call may take, from sending it to the end of its response. Without a timeout it may
+        /// take for ever.
         pub fn timeout(mut self, timeout: Duration) -> Self {
             self.limit.timeout = Some(timeout);
             self
@@ -231,8 +231,8 @@ impl<'a, Req: Message, Resp: Message + Default> BidiStreamingCall<'a, Req, Resp>
 
     /// A call that sends these messages, and no more, while its response is read.
     ///
-    /// `.wait()` takes them from an iterator, which gets a thread that sends; `.await` from a stream, which gets
-    /// a task of the runtime.
+    /// `.wait()` takes them from an iterator, which gets a thread that sends; `.await` from a stream, which
+    /// gets a task of the runtime.
     pub fn send_all<S>(self, messages: S) -> SendAll<Self, S> {
         SendAll { call: self, messages }
     }

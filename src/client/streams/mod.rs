@@ -6,9 +6,9 @@
 //!   BidiStreamingCall   ──wait, .await──► Sender,   Streaming
 //! ```
 //!
-//! Both halves keep the channel, and share the call's [`Flow`](crate::connection::Flow). The receiving half holds
-//! the call's cell, and waits there; the sending half has a place of its own, where it waits as one waits for
-//! space.
+//! Both halves keep the channel, and share the call's [`Flow`](crate::connection::Flow). The receiving half
+//! holds the call's cell, and waits there; the sending half has a place of its own, where it waits as one
+//! waits for space.
 
 mod call;
 mod held;

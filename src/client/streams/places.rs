@@ -1,6 +1,7 @@
 //! Where the sending halves of calls wait: numbers beside those of the call cells.
 //!
-//! Not the numbers of their calls: a sender may outlive its call, and be waiting while the cell is another call's.
+//! Not the numbers of their calls: a sender may outlive its call, and be waiting while the cell is another
+//! call's.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

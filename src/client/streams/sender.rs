@@ -22,12 +22,12 @@ use crate::connection::{Flow, Link, Prepared, SendFailure, send_in_flow};
 use crate::ring::Entry;
 use crate::rpc::Status;
 
-/// Sends the messages of a call, one after the other. Dropping it, or [`finish`](Self::finish), tells the server
-/// that no more come.
+/// Sends the messages of a call, one after the other. Dropping it, or [`finish`](Self::finish), tells the
+/// server that no more come.
 ///
-/// The call goes on without it: it is given up by dropping its other half. A sender whose call is over is of no more
-/// use; it counts as one of the channel's [`max_in_flight`](crate::ChannelBuilder::max_in_flight) until it is
-/// dropped.
+/// The call goes on without it: it is given up by dropping its other half. A sender whose call is over is of
+/// no more use; it counts as one of the channel's [`max_in_flight`](crate::ChannelBuilder::max_in_flight)
+/// until it is dropped.
 pub struct Sender<Req> {
     /// Where it waits.
     place: Place,
@@ -45,8 +45,8 @@ impl<Req: Message> Sender<Req> {
 
     /// A message to be sent: `.wait()` or `.await`.
     ///
-    /// Waits while the server has [`stream_window`](crate::ChannelBuilder::stream_window) bytes that it has not
-    /// read.
+    /// Waits while the server has [`stream_window`](crate::ChannelBuilder::stream_window) bytes that it has
+    /// not read.
     pub fn send(&mut self, message: Req) -> SendMessage<'_, Req> {
         SendMessage { sender: self, message }
     }
@@ -81,8 +81,8 @@ impl<Req: Message> SendMessage<'_, Req> {
     /// Sends it, once the server takes it.
     ///
     /// # Errors
-    /// `Cancelled` once the call has ended, by the server or by dropping its other half: what came of it is with
-    /// the other half. `DeadlineExceeded`, `Unavailable` and `ResourceExhausted` as for
+    /// `Cancelled` once the call has ended, by the server or by dropping its other half: what came of it is
+    /// with the other half. `DeadlineExceeded`, `Unavailable` and `ResourceExhausted` as for
     /// [`Call::wait`](crate::Call::wait).
     pub fn wait(self) -> Result<(), Status> {
         let (sender, mut prepared) = (&*self.sender, None);

@@ -1,4 +1,5 @@
-//! Does a reply, or a message of a stream, reach its call and no other, whole, and is the cell given back once?
+//! Does a reply, or a message of a stream, reach its call and no other, whole, and is the cell given back
+//! once?
 
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
@@ -93,8 +94,8 @@ pub(crate) fn a_call_that_was_never_sent_leaves_nothing_behind() {
     });
 }
 
-/// One cell, a call with streams in it, and the leader's thread, which has a message of its. `caller` runs beside
-/// it; the results, the table, and how many messages have ended come back.
+/// One cell, a call with streams in it, and the leader's thread, which has a message of its. `caller` runs
+/// beside it; the results, the table, and how many messages have ended come back.
 fn beside_message<R>(
     caller: impl FnOnce(&CallTable, Ticket, &Flow) -> R,
 ) -> (R, Delivered, Ticket, Arc<CallTable>, usize) {

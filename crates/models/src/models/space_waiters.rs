@@ -35,8 +35,8 @@ pub(crate) fn who_is_counted_is_woken() {
     });
 }
 
-/// A sender without credit registers, tries once more, and sleeps; the leader does something for its call and wakes
-/// whoever waits.
+/// A sender without credit registers, tries once more, and sleeps; the leader does something for its call and
+/// wakes whoever waits.
 fn beside_a_sender(is_served: fn(&Flow) -> bool, serve: fn(&Flow)) {
     let side = Arc::new((SpaceNews::new(), SpaceWaiters::new(1), Parker::new()));
     let flow = Flow::new(128);
