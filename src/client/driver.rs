@@ -131,12 +131,12 @@ impl Driver {
     /// Hands out what has come, until `done` says so or nothing more can have: never waits.
     pub(crate) fn reap(&mut self, core: &Core, mut done: impl FnMut() -> bool) {
         for _ in 0..core.calls.capacity().div_ceil(TURN) {
+            if core.link.is_socket_lane() {
+                self.read_socket(core, &mut Nothing);
+            }
             self.turn(core, &mut Nothing);
             if done() || core.link.is_closed() {
                 return;
-            }
-            if core.link.is_socket_lane() {
-                self.read_socket(core, &mut Nothing);
             }
         }
     }

@@ -250,21 +250,13 @@ impl<'a> Exchange<'a> {
     }
 }
 
-/// The client has called a method with streams that it has not, or without some that it has.
-#[cold]
-fn disagreed() -> Status {
-    Status::unimplemented(
-        "client and server do not agree on which sides of this method are streams; build both from one .proto file",
-    )
-}
-
 impl<'a> Held<'a> {
     /// Runs a handler with the checks before and after it.
     #[inline(always)]
     fn run<T>(&mut self, handler: impl FnOnce(&mut Self, Context) -> Result<T, Status>) -> Result<T, Status> {
         self.check_wanted()?;
         if self.call.flow.is_some() {
-            return Err(disagreed());
+            return Err(other_shape());
         }
         let context = self.context();
         let outcome = handler(self, context);
@@ -292,9 +284,8 @@ impl<'a> Held<'a> {
     /// Leaves the answer to somebody else.
     #[cold]
     fn owe(&mut self) -> Owed {
-        let mut owed = None;
-        self.finish(|_, answer| owed = Some(answer));
-        let answer = owed.expect("finish() hands it over");
+        let answer = self.hand_over();
+        self.answered = true;
         Owed::new(self.caller.to_owned(), self.call.clone(), answer, self.executor.count())
     }
 
@@ -307,7 +298,7 @@ impl<'a> Held<'a> {
     ) -> Result<(R, Metadata, Context), Status> {
         self.check_wanted()?;
         if self.call.flow.is_none() || self.call.many != many {
-            return Err(disagreed());
+            return Err(other_shape());
         }
         let (request, metadata) = request(self)?;
         Ok((request, metadata, self.context()))
@@ -360,13 +351,23 @@ impl<'a> Held<'a> {
 
     #[inline(always)]
     fn finish(&mut self, answer: impl FnOnce(Caller<'a>, Answer)) {
+        if let Some(flow) = &self.call.flow {
+            end_unserved(flow);
+        }
+        let owed = self.hand_over();
+        answer(self.caller, owed);
+        self.answered = true;
+    }
+
+    /// What the answer is to say. The request goes.
+    #[inline(always)]
+    fn hand_over(&mut self) -> Answer {
         // An unread request gives its slot back before its caller can send another. Looked at first, because
         // to drop nothing is a call as well.
         if self.request.outside.is_some() {
             *self.request.outside = None;
         }
-        answer(self.caller, Answer { call_id: self.call.call_id, released: self.released });
-        self.answered = true;
+        Answer { call_id: self.call.call_id, released: self.released }
     }
 }
 
@@ -386,6 +387,22 @@ pub(super) fn panic_text(panic: &(dyn Any + Send)) -> Status {
 pub(super) fn text_of(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or_default()
+}
+
+/// A call whose streams no handler reads: what has come of them, and what is on its way, keeps no memory.
+#[cold]
+fn end_unserved(flow: &Flow) {
+    flow.finish();
+    // The call is over: nothing is granted any more.
+    let _ = flow.stop_reading();
+}
+
+#[cold]
+fn other_shape() -> Status {
+    Status::unimplemented(
+        "client and server do not agree on which sides of this method are streams; build both from one .proto \
+         file",
+    )
 }
 
 #[cold]

@@ -17,6 +17,7 @@ use crate::client::limit::TimeLimit;
 use crate::client::method::Method;
 use crate::client::route::Route;
 use crate::client::streams::held::Held;
+use crate::client::streams::places::Place;
 use crate::client::streams::reply::Reply;
 use crate::client::streams::sender::Sender;
 use crate::client::streams::source::Responses;
@@ -59,8 +60,8 @@ fn classic() -> Status {
 /// What the three kinds of calls have in common.
 macro_rules! settings {
     () => {
-        /// How long the call may take, from sending it to the end of its response. Without a timeout it may take
-        /// for ever.
+        /// How long the call may take, from sending it to the end of its response. Without a timeout it may
+        /// take for ever.
         pub fn timeout(mut self, timeout: Duration) -> Self {
             self.limit.timeout = Some(timeout);
             self
@@ -178,8 +179,9 @@ impl<'a, Req: Message, Resp: Message + Default> ClientStreamingCall<'a, Req, Res
     /// As [`Call::start`](crate::Call::start).
     pub fn wait(self) -> Result<(Sender<Req>, Reply<Resp>), Status> {
         let (core, method) = connection(self.route, self.method, self.limit)?;
+        let place = Place::take(&core)?;
         let call = Held::open(&core, method, self.limit, Shape::ManyRequests, &self.request)?;
-        Ok((Sender::new(&call), Reply::new(call)))
+        Ok((Sender::new(place, &call), Reply::new(call)))
     }
 
     /// A call that sends these messages, and no more.
@@ -204,8 +206,9 @@ where
         Box::pin(async move {
             let Self { route, method, request, limit, .. } = self;
             let (core, method) = connection_async(route, method, limit).await?;
+            let place = Place::take(&core)?;
             let call = Held::open_async(&core, method, limit, Shape::ManyRequests, &request).await?;
-            Ok((Sender::new(&call), Reply::new(call)))
+            Ok((Sender::new(place, &call), Reply::new(call)))
         })
     }
 }
@@ -242,14 +245,15 @@ impl<'a, Req: Message, Resp: Message + Default> BidiStreamingCall<'a, Req, Resp>
     /// As [`Call::start`](crate::Call::start).
     pub fn wait(self) -> Result<(Sender<Req>, Streaming<Resp>), Status> {
         let (core, method) = connection(self.route, self.method, self.limit)?;
+        let place = Place::take(&core)?;
         let call = Held::open(&core, method, self.limit, Shape::ManyRequests, &self.request)?;
-        Ok((Sender::new(&call), Streaming::new(Responses::new(call))))
+        Ok((Sender::new(place, &call), Streaming::new(Responses::new(call))))
     }
 
     /// A call that sends these messages, and no more, while its response is read.
     ///
-    /// `.wait()` takes them from an iterator, which gets a thread that sends; `.await` from a stream, which gets
-    /// a task of the runtime.
+    /// `.wait()` takes them from an iterator, which gets a thread that sends; `.await` from a stream, which
+    /// gets a task of the runtime.
     pub fn send_all<S>(self, messages: S) -> SendAll<Self, S> {
         SendAll { call: self, messages }
     }
@@ -269,8 +273,9 @@ where
         Box::pin(async move {
             let Self { route, method, request, limit, .. } = self;
             let (core, method) = connection_async(route, method, limit).await?;
+            let place = Place::take(&core)?;
             let call = Held::open_async(&core, method, limit, Shape::ManyRequests, &request).await?;
-            Ok((Sender::new(&call), Streaming::new(Responses::new(call))))
+            Ok((Sender::new(place, &call), Streaming::new(Responses::new(call))))
         })
     }
 }
@@ -320,8 +325,9 @@ where
     pub fn wait(self) -> Result<Response<Streaming<Resp>>, Status> {
         let BidiStreamingCall { route, method, request, limit, .. } = self.call;
         let (core, method) = connection(route, method, limit)?;
+        let place = Place::take(&core)?;
         let call = Held::open(&core, method, limit, Shape::ManyRequests, &request)?;
-        let (mut sender, messages) = (Sender::new(&call), self.messages);
+        let (mut sender, messages) = (Sender::new(place, &call), self.messages);
         let send = move || {
             for message in messages {
                 if sender.send(message).wait().is_err() {
@@ -395,8 +401,9 @@ mod awaited {
             Box::pin(async move {
                 let BidiStreamingCall { route, method, request, limit, .. } = self.call;
                 let (core, method) = connection_async(route, method, limit).await?;
+                let place = Place::take(&core)?;
                 let call = Held::open_async(&core, method, limit, Shape::ManyRequests, &request).await?;
-                let sender = Sender::new(&call);
+                let sender = Sender::new(place, &call);
                 crate::client::drivers::current_runtime()?.spawn(pump(sender, self.messages));
                 begun_async(Responses::new(call)).await
             })
