@@ -139,8 +139,9 @@ pub mod testing;
 mod wire;
 
 pub use client::{
-    BidiStreamingCall, Call, Channel, ChannelBuilder, ClientStreamingCall, Connect, ConnectError, Method,
-    Pending, PendingRaw, RawCall, Reply, SendAll, SendMessage, Sender, ServerStreamingCall,
+    BidiStreamingCall, Call, Channel, ChannelBuilder, ChannelState, ClientStreamingCall, Connect,
+    ConnectError, Method, Pending, PendingRaw, RawCall, Reconnect, Reply, SendAll, SendMessage, Sender,
+    ServerStreamingCall,
 };
 #[cfg(feature = "tokio")]
 pub use client::{RawResponseFuture, ResponseFuture, SendFuture};

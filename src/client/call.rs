@@ -15,6 +15,7 @@ use crate::client::core::Unsent;
 use crate::client::driver::Stop;
 use crate::client::limit::TimeLimit;
 use crate::client::method::Method;
+use crate::client::reconnect::{Sent, received};
 use crate::client::route::{Route, start_classic, wait_classic};
 use crate::client::sending::send_message;
 use crate::connection::Arrived;
@@ -52,6 +53,15 @@ impl<'a, Req: Message, Resp: Message + Default> Call<'a, Req, Resp> {
         self
     }
 
+    /// Says that it does no harm if the call is made twice. On a channel that
+    /// [reconnects](crate::ChannelBuilder::reconnect), one that was under way when its connection ended is
+    /// then sent again on the next one, within the same timeout; once, unless
+    /// [set](crate::Reconnect::resends). On other channels it changes nothing.
+    pub fn idempotent(mut self) -> Self {
+        self.limit.idempotent = true;
+        self
+    }
+
     #[cfg(feature = "tokio")]
     pub(super) fn limited(self, limit: TimeLimit) -> Self {
         Self { limit, ..self }
@@ -73,6 +83,9 @@ impl<'a, Req: Message, Resp: Message + Default> Call<'a, Req, Resp> {
     /// - `Internal`: the handler panicked, or a message did not decode.
     #[inline]
     pub fn wait(self) -> Result<Response<Resp>, Status> {
+        if let Route::Again(channel) = self.route {
+            return channel.wait(self.method, self.limit, &mut &self.request, read_response);
+        }
         self.start()?.wait()
     }
 
@@ -83,6 +96,10 @@ impl<'a, Req: Message, Resp: Message + Default> Call<'a, Req, Resp> {
     /// [classic](crate::Channel::connect_classic) channel, for a connection that no other call holds.
     #[inline]
     pub fn start(self) -> Result<Pending<'a, Resp>, Status> {
+        if let Route::Again(channel) = self.route {
+            let sent = channel.start(self.method, self.limit, &mut &self.request)?;
+            return Ok(Pending { call: InFlight::Again(sent), reply: PhantomData });
+        }
         let deadline = self.limit.end();
         let core = match self.route {
             Route::Ring(core) => &**core,
@@ -90,6 +107,7 @@ impl<'a, Req: Message, Resp: Message + Default> Call<'a, Req, Resp> {
                 let lease = start_classic(pool, self.method, deadline, &self.request)?;
                 return Ok(Pending { call: InFlight::Classic(lease), reply: PhantomData });
             }
+            Route::Again(_) => unreachable!("looked at above"),
         };
         let unsent = core.begin(self.method, deadline)?;
         let (head, len) = (unsent.head(self.method)?, self.request.get_ref().encoded_len());
@@ -137,6 +155,7 @@ impl<Resp> fmt::Debug for Pending<'_, Resp> {
 pub(super) enum InFlight<'a> {
     Ring(OnRing<'a>),
     Classic(Lease<'a>),
+    Again(Box<Sent<'a>>),
 }
 
 /// A call that was sent over the ring.
@@ -149,7 +168,7 @@ pub(super) struct OnRing<'a> {
 
 impl<'a> InFlight<'a> {
     pub(super) fn new(core: &'a Core, ticket: Ticket, deadline: Option<Instant>) -> Self {
-        Self::Ring(OnRing { core, ticket: Some(ticket), deadline })
+        Self::Ring(OnRing::new(core, ticket, deadline))
     }
 
     /// Waits for the reply, and reads it if it is no failure.
@@ -158,13 +177,19 @@ impl<'a> InFlight<'a> {
         match self {
             Self::Ring(call) => call.wait(read),
             Self::Classic(lease) => wait_classic(lease, read),
+            Self::Again(sent) => sent.wait(read),
         }
     }
 }
 
-impl OnRing<'_> {
+impl<'a> OnRing<'a> {
+    #[inline]
+    pub(super) fn new(core: &'a Core, ticket: Ticket, deadline: Option<Instant>) -> Self {
+        Self { core, ticket: Some(ticket), deadline }
+    }
+
     #[inline(always)]
-    fn wait<R>(mut self, read: impl Fn(Arrived<'_>) -> Result<R, Status>) -> Result<R, Status> {
+    pub(super) fn wait<R>(mut self, read: impl Fn(Arrived<'_>) -> Result<R, Status>) -> Result<R, Status> {
         let ticket = self.ticket.take().expect("taken here alone");
         self.core.wait(ticket, self.deadline, successful(read))
     }
@@ -258,7 +283,7 @@ pub(super) fn undecodable(error: &DecodeError) -> Status {
 #[cold]
 pub(super) fn failure(code: u32, mut payload: Arrived<'_>) -> Status {
     let metadata = payload.take_metadata();
-    Status::decode_payload(code, &payload.into_vec()).with_metadata(metadata)
+    received(Status::decode_payload(code, &payload.into_vec()).with_metadata(metadata))
 }
 
 impl Drop for OnRing<'_> {

@@ -1,5 +1,7 @@
 //! Calls that are awaited: a machine that a task polls, from sending the request to reading the reply.
 
+mod again;
+
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
@@ -19,12 +21,15 @@ use crate::client::limit::TimeLimit;
 use crate::client::method::Method;
 use crate::client::patience::Patience;
 use crate::client::raw::RawCall;
+use crate::client::reconnect::Reconnecting;
 use crate::client::route::Route;
 use crate::client::sending::{send_bytes, send_message};
 use crate::client::space::Registered;
 use crate::connection::{Arrived, Head, Link, Prepared, SendFailure};
 use crate::raw::{Payload, RawBody};
 use crate::rpc::{Request, Response, Status};
+
+use again::{BytesCall, TypedCall};
 
 /// What distinguishes the kinds of calls from each other.
 trait Kind<'a>: Unpin {
@@ -38,7 +43,18 @@ trait Kind<'a>: Unpin {
 
     /// The same call for a thread that may block. What is left is not sent.
     fn elsewhere(&mut self, route: Route, method: Method, limit: TimeLimit) -> Blocking<Self::Reply>;
+
+    /// The same call for a channel that reconnects. What is left is not sent.
+    fn again(
+        &mut self,
+        channel: &'a Reconnecting,
+        method: Method,
+        limit: TimeLimit,
+    ) -> Moving<'a, Self::Reply>;
 }
+
+/// A call that goes from one connection to the next. In a box: it keeps the connection that it borrows.
+type Moving<'a, R> = Pin<Box<dyn Future<Output = Result<R, Status>> + Send + 'a>>;
 
 /// A call that waits on a thread of its own.
 type Blocking<R> = Box<dyn FnOnce() -> Result<R, Status> + Send>;
@@ -47,6 +63,7 @@ type Blocking<R> = Box<dyn FnOnce() -> Result<R, Status> + Send>;
 struct Machine<'a, K: Kind<'a>> {
     kind: K,
     stage: Stage<'a, K::Reply>,
+    was_sent: bool,
 }
 
 // Within a stage, what waits comes first: it ends before its cell is another call's.
@@ -70,12 +87,14 @@ enum Stage<'a, R> {
     },
     /// On a classic channel, whose connections block: a thread of the runtime has it.
     Elsewhere(JoinHandle<Result<R, Status>>),
+    /// On a channel that reconnects.
+    Again(Moving<'a, R>),
     Done,
 }
 
 impl<'a, K: Kind<'a>> Machine<'a, K> {
     fn new(route: &'a Route, method: Method, limit: TimeLimit, kind: K) -> Self {
-        Self { kind, stage: Stage::Unsent { route, method, limit } }
+        Self { kind, stage: Stage::Unsent { route, method, limit }, was_sent: false }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<K::Reply, Status>> {
@@ -88,6 +107,7 @@ impl<'a, K: Kind<'a>> Machine<'a, K> {
                 joined
                     .unwrap_or_else(|_| Err(Status::cancelled("the runtime ended before the call was made")))
             }),
+            Stage::Again(call) => call.as_mut().poll(cx),
             Stage::Done => panic!("a call was polled after it had completed"),
         };
         if outcome.is_ready() {
@@ -109,6 +129,10 @@ impl<'a, K: Kind<'a>> Machine<'a, K> {
                 let runtime = current_runtime()?;
                 let call = self.kind.elsewhere(route.clone(), method, limit);
                 self.stage = Stage::Elsewhere(runtime.spawn_blocking(call));
+                return self.poll(cx);
+            }
+            Route::Again(channel) => {
+                self.stage = Stage::Again(self.kind.again(channel, method, limit));
                 return self.poll(cx);
             }
         };
@@ -157,6 +181,7 @@ impl<'a, K: Kind<'a>> Machine<'a, K> {
     }
 
     fn sent(&mut self, cx: &mut Context<'_>, unsent: Unsent<'a>) -> Poll<Result<K::Reply, Status>> {
+        self.was_sent = true;
         let mut call = OnRing::sent(unsent);
         if let Some(outcome) = call.try_wait(K::read) {
             return Poll::Ready(outcome);
@@ -228,6 +253,16 @@ where
     fn elsewhere(&mut self, route: Route, method: Method, limit: TimeLimit) -> Blocking<Self::Reply> {
         let request = self.request.take().expect("not sent before");
         Box::new(move || Call::new(&route, method, request).limited(limit).wait())
+    }
+
+    fn again(
+        &mut self,
+        channel: &'a Reconnecting,
+        method: Method,
+        limit: TimeLimit,
+    ) -> Moving<'a, Self::Reply> {
+        let call = TypedCall::<Req, Resp>::new(self.request.take().expect("not sent before"));
+        Box::pin(channel.call(method, limit, call))
     }
 }
 
@@ -311,6 +346,11 @@ impl<'a> Kind<'a> for Raw<'a> {
             RawBody::Loan(loan) => RawBody::Loan(loan),
         };
         Box::new(move || RawCall::new(&route, method, body).limited(limit).wait())
+    }
+
+    fn again(&mut self, channel: &'a Reconnecting, method: Method, limit: TimeLimit) -> Moving<'a, Payload> {
+        let body = std::mem::replace(&mut self.body, RawBody::Slice(&[]));
+        Box::pin(channel.call(method, limit, BytesCall { body }))
     }
 }
 

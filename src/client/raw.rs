@@ -8,6 +8,7 @@ use crate::client::limit::TimeLimit;
 use crate::client::method::Method;
 use crate::client::route::{Route, start_classic_raw};
 use crate::client::sending::send_bytes;
+use crate::connection::Arrived;
 use crate::raw::{Payload, RawBody};
 use crate::rpc::Status;
 
@@ -39,6 +40,13 @@ impl<'a> RawCall<'a> {
         self
     }
 
+    /// Says that it does no harm if the call is made twice: see
+    /// [`Call::idempotent`](crate::Call::idempotent).
+    pub fn idempotent(mut self) -> Self {
+        self.limit.idempotent = true;
+        self
+    }
+
     #[cfg(feature = "tokio")]
     pub(super) fn limited(self, limit: TimeLimit) -> Self {
         Self { limit, ..self }
@@ -54,7 +62,10 @@ impl<'a> RawCall<'a> {
     /// # Errors
     /// As [`Call::wait`](crate::Call::wait), and `InvalidArgument` for a loan of another channel.
     #[inline]
-    pub fn wait(self) -> Result<Payload, Status> {
+    pub fn wait(mut self) -> Result<Payload, Status> {
+        if let Route::Again(channel) = self.route {
+            return channel.wait(self.method, self.limit, &mut self.body, keep);
+        }
         self.start()?.wait()
     }
 
@@ -66,6 +77,13 @@ impl<'a> RawCall<'a> {
     /// [classic](crate::Channel::connect_classic) channel, for a connection that no other call holds.
     #[inline]
     pub fn start(mut self) -> Result<PendingRaw<'a>, Status> {
+        if let Route::Again(channel) = self.route {
+            return Ok(PendingRaw(InFlight::Again(channel.start(
+                self.method,
+                self.limit,
+                &mut self.body,
+            )?)));
+        }
         let deadline = self.limit.end();
         let core = match self.route {
             Route::Ring(core) => &**core,
@@ -73,6 +91,7 @@ impl<'a> RawCall<'a> {
                 let lease = start_classic_raw(pool, self.method, deadline, &self.body)?;
                 return Ok(PendingRaw(InFlight::Classic(lease)));
             }
+            Route::Again(_) => unreachable!("looked at above"),
         };
         let unsent = core.begin(self.method, deadline)?;
         let head = unsent.head(self.method)?;
@@ -93,8 +112,13 @@ impl PendingRaw<'_> {
     /// As [`RawCall::wait`].
     #[inline]
     pub fn wait(self) -> Result<Payload, Status> {
-        self.0.wait(|payload| Ok(Payload::new(payload.keep())))
+        self.0.wait(keep)
     }
+}
+
+#[inline(always)]
+fn keep(payload: Arrived<'_>) -> Result<Payload, Status> {
+    Ok(Payload::new(payload.keep()))
 }
 
 impl fmt::Debug for PendingRaw<'_> {

@@ -1,4 +1,4 @@
-//! What carries the calls of a channel: one connection of the ring lane, or a pool of classic ones.
+//! What carries the calls of a channel: one connection, one after the other, or a pool of classic ones.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,6 +8,7 @@ use prost::Message;
 use crate::client::classic::{Lease, Pool};
 use crate::client::core::Core;
 use crate::client::method::Method;
+use crate::client::reconnect::Reconnecting;
 use crate::connection::{Arrived, Outside};
 use crate::raw::RawBody;
 use crate::ring::Inline;
@@ -18,6 +19,8 @@ use crate::rpc::{Letter, Request, Status, write_bytes, write_message};
 pub(super) enum Route {
     Ring(Arc<Core>),
     Classic(Arc<Pool>),
+    /// One connection after the other.
+    Again(Arc<Reconnecting>),
 }
 
 // Apart and cold: the lane that makes system calls must not spread through the code of the one that makes

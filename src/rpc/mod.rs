@@ -15,5 +15,6 @@ pub(crate) use pool::PooledBuf;
 pub(crate) use private::{Private, Short};
 pub(crate) use request::Context;
 pub use request::{Request, Response};
+pub(crate) use status::REFUSED;
 pub use status::{Code, Status};
 pub(crate) use wanted::{Callers, Listing, Wanted};

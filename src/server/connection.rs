@@ -10,7 +10,7 @@ use crate::connection::{
 use crate::error::Violation;
 use crate::os::{Interest, Poller, RoomWatch, current_cpu};
 use crate::ring::{Shape, UNKNOWN_CPU};
-use crate::rpc::Status;
+use crate::rpc::{REFUSED, Status};
 use crate::server::caller::Caller;
 use crate::server::exchange::{Incoming, serve};
 use crate::server::flows::Flows;
@@ -331,7 +331,7 @@ fn handle(
             };
             let call = Incoming { call_id, method, deadline: deadline_of(deadline_us), flow, many };
             if shared.is_draining() {
-                let status = Status::unavailable("the server is shutting down");
+                let status = Status::unavailable(REFUSED);
                 let executor = shared.dispatch.executor();
                 serve(Caller::Ring(peer), executor, call, payload, |exchange| exchange.fail(&status));
             } else {
@@ -361,8 +361,8 @@ fn receive(peer: &Peer, flow: &Flow, call_id: u32, payload: Arrived<'_>) -> Resu
     if !flow.take_awaited()
         && let Some(outside) = payload.outside.take()
     {
-        // The slot goes back at once: a handler that reads slowly must not keep the client's memory from calls
-        // that others make.
+        // The slot goes back at once: a handler that reads slowly must not keep the client's memory from
+        // calls that others make.
         *payload.outside = Some(outside.made_private());
     }
     match flow.receive(payload.keep())? {

@@ -1,6 +1,7 @@
 //! Clients of another user, as processes of that user. Only root can start those.
 
 use std::io::{Read, Write};
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
@@ -199,6 +200,8 @@ fn another_user_cannot_have_a_ring_block() {
         return;
     }
     let (server, _dir) = serve(Server::builder().allow_uid(UID));
+    // A server that blocks would not end either: a failure is not to wait for it.
+    let server = ManuallyDrop::new(server);
     let honest = Channel::connect(server.path()).wait().unwrap();
     let mut child = start("hostile", Some(Way::Ring), server.path());
     child.expect("answered");
@@ -206,6 +209,7 @@ fn another_user_cannot_have_a_ring_block() {
     child.tell("go on");
     child.expect("hung up on");
     assert_served(honest);
+    drop(ManuallyDrop::into_inner(server));
 }
 
 #[test]

@@ -7,12 +7,13 @@
 
 use std::env;
 use std::fs::{self, Permissions};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -64,7 +65,15 @@ impl Child {
         command.env(ROLE, role);
         command.envs(arguments.iter().map(|(name, value)| (format!("{ARGUMENT}{name}"), value)));
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut process = command.spawn().expect("the test binary starts again");
+        let mut process = loop {
+            match command.spawn() {
+                // A process that another thread started just now still holds the copy open for writing.
+                Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {
+                    thread::sleep(Duration::from_millis(5));
+                }
+                outcome => break outcome.expect("the test binary starts again"),
+            }
+        };
         let (output, input) = (process.stdout.take().expect("piped"), process.stdin.take());
         let (sender, lines) = mpsc::channel();
         // Reads to the end whether anybody listens or not: a child never blocks on its output.

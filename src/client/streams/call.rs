@@ -29,11 +29,32 @@ use crate::streaming::Streaming;
 #[cfg(feature = "tokio")]
 type Opening<'a, T> = Pin<Box<dyn Future<Output = Result<T, Status>> + Send + 'a>>;
 
-fn core_of(route: &Route) -> Result<&Arc<Core>, Status> {
+/// What a call is made on.
+fn connection(route: &Route, method: Method, limit: TimeLimit) -> Result<(Arc<Core>, Method), Status> {
     match route {
-        Route::Ring(core) => Ok(core),
-        Route::Classic(_) => Err(Status::unimplemented("the classic protocol has no streams")),
+        Route::Ring(core) => Ok((core.clone(), method)),
+        Route::Again(channel) => channel.connected(method, limit),
+        Route::Classic(_) => Err(classic()),
     }
+}
+
+/// The same for a task.
+#[cfg(feature = "tokio")]
+async fn connection_async(
+    route: &Route,
+    method: Method,
+    limit: TimeLimit,
+) -> Result<(Arc<Core>, Method), Status> {
+    match route {
+        Route::Ring(core) => Ok((core.clone(), method)),
+        Route::Again(channel) => channel.connected_for_task(method, limit).await,
+        Route::Classic(_) => Err(classic()),
+    }
+}
+
+#[cold]
+fn classic() -> Status {
+    Status::unimplemented("the classic protocol has no streams")
 }
 
 /// What the three kinds of calls have in common.
@@ -76,8 +97,8 @@ impl<'a, Req: Message, Resp: Message + Default> ServerStreamingCall<'a, Req, Res
     /// # Errors
     /// As [`Call::wait`](crate::Call::wait). What fails later is the stream's to tell.
     pub fn wait(self) -> Result<Response<Streaming<Resp>>, Status> {
-        let core = core_of(self.route)?;
-        let call = Held::open(core, self.method, self.limit, Shape::OneRequest, &self.request)?;
+        let (core, method) = connection(self.route, self.method, self.limit)?;
+        let call = Held::open(&core, method, self.limit, Shape::OneRequest, &self.request)?;
         begun(Responses::new(call))
     }
 }
@@ -121,8 +142,8 @@ where
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let Self { route, method, request, limit, .. } = self;
-            let core = core_of(route)?;
-            let call = Held::open_async(core, method, limit, Shape::OneRequest, &request).await?;
+            let (core, method) = connection_async(route, method, limit).await?;
+            let call = Held::open_async(&core, method, limit, Shape::OneRequest, &request).await?;
             begun_async(Responses::new(call)).await
         })
     }
@@ -157,9 +178,9 @@ impl<'a, Req: Message, Resp: Message + Default> ClientStreamingCall<'a, Req, Res
     /// # Errors
     /// As [`Call::start`](crate::Call::start).
     pub fn wait(self) -> Result<(Sender<Req>, Reply<Resp>), Status> {
-        let core = core_of(self.route)?;
-        let place = Place::take(core)?;
-        let call = Held::open(core, self.method, self.limit, Shape::ManyRequests, &self.request)?;
+        let (core, method) = connection(self.route, self.method, self.limit)?;
+        let place = Place::take(&core)?;
+        let call = Held::open(&core, method, self.limit, Shape::ManyRequests, &self.request)?;
         Ok((Sender::new(place, &call), Reply::new(call)))
     }
 
@@ -184,9 +205,9 @@ where
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let Self { route, method, request, limit, .. } = self;
-            let core = core_of(route)?;
-            let place = Place::take(core)?;
-            let call = Held::open_async(core, method, limit, Shape::ManyRequests, &request).await?;
+            let (core, method) = connection_async(route, method, limit).await?;
+            let place = Place::take(&core)?;
+            let call = Held::open_async(&core, method, limit, Shape::ManyRequests, &request).await?;
             Ok((Sender::new(place, &call), Reply::new(call)))
         })
     }
@@ -223,9 +244,9 @@ impl<'a, Req: Message, Resp: Message + Default> BidiStreamingCall<'a, Req, Resp>
     /// # Errors
     /// As [`Call::start`](crate::Call::start).
     pub fn wait(self) -> Result<(Sender<Req>, Streaming<Resp>), Status> {
-        let core = core_of(self.route)?;
-        let place = Place::take(core)?;
-        let call = Held::open(core, self.method, self.limit, Shape::ManyRequests, &self.request)?;
+        let (core, method) = connection(self.route, self.method, self.limit)?;
+        let place = Place::take(&core)?;
+        let call = Held::open(&core, method, self.limit, Shape::ManyRequests, &self.request)?;
         Ok((Sender::new(place, &call), Streaming::new(Responses::new(call))))
     }
 
@@ -251,9 +272,9 @@ where
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let Self { route, method, request, limit, .. } = self;
-            let core = core_of(route)?;
-            let place = Place::take(core)?;
-            let call = Held::open_async(core, method, limit, Shape::ManyRequests, &request).await?;
+            let (core, method) = connection_async(route, method, limit).await?;
+            let place = Place::take(&core)?;
+            let call = Held::open_async(&core, method, limit, Shape::ManyRequests, &request).await?;
             Ok((Sender::new(place, &call), Streaming::new(Responses::new(call))))
         })
     }
@@ -303,9 +324,9 @@ where
     /// As [`Call::wait`](crate::Call::wait); `ResourceExhausted` if there is no thread to send on.
     pub fn wait(self) -> Result<Response<Streaming<Resp>>, Status> {
         let BidiStreamingCall { route, method, request, limit, .. } = self.call;
-        let core = core_of(route)?;
-        let place = Place::take(core)?;
-        let call = Held::open(core, method, limit, Shape::ManyRequests, &request)?;
+        let (core, method) = connection(route, method, limit)?;
+        let place = Place::take(&core)?;
+        let call = Held::open(&core, method, limit, Shape::ManyRequests, &request)?;
         let (mut sender, messages) = (Sender::new(place, &call), self.messages);
         let send = move || {
             for message in messages {
@@ -379,9 +400,9 @@ mod awaited {
         fn into_future(self) -> Self::IntoFuture {
             Box::pin(async move {
                 let BidiStreamingCall { route, method, request, limit, .. } = self.call;
-                let core = core_of(route)?;
-                let place = Place::take(core)?;
-                let call = Held::open_async(core, method, limit, Shape::ManyRequests, &request).await?;
+                let (core, method) = connection_async(route, method, limit).await?;
+                let place = Place::take(&core)?;
+                let call = Held::open_async(&core, method, limit, Shape::ManyRequests, &request).await?;
                 let sender = Sender::new(place, &call);
                 crate::client::drivers::current_runtime()?.spawn(pump(sender, self.messages));
                 begun_async(Responses::new(call)).await
