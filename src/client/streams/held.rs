@@ -196,10 +196,12 @@ impl Drop for Held {
         #[cfg(feature = "tokio")]
         drop(self.patience.take());
         if let Some(ticket) = self.ticket.take() {
-            self.core.give_up_at_once(ticket);
+            // First: the server's answer may have the other half look whether the call is over.
             self.flow.finish();
-            // The other half may be waiting for credit.
+            self.core.give_up_at_once(ticket);
+            // The other half may be waiting for credit; if it leads, what wakes it is the bell.
             self.core.wake_space_waiters();
+            self.core.link.nudge();
         }
         // The call is over: nothing is granted any more.
         let _ = self.flow.stop_reading();
