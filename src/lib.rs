@@ -149,7 +149,10 @@ pub use error::Violation;
 pub use os::Credentials;
 pub use raw::{Loan, Payload, RawBody};
 pub use rpc::descriptors;
-pub use rpc::{Code, MetadataError, MetadataMap, MetadataValue, Request, Response, Status};
+pub use rpc::{
+    Code, IncomingCall, Interceptor, MetadataError, MetadataMap, MetadataValue, OutgoingCall, Request,
+    Response, Status, Verdict,
+};
 pub use server::{Server, ServerBuilder};
 pub use streaming::{Messages, NextMessage, Streaming};
 

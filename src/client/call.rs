@@ -82,13 +82,17 @@ impl<'a, Req: Message, Resp: Message + Default> Call<'a, Req, Resp> {
     /// As [`wait`](Self::wait), where the call cannot be sent. Waits only for room to send; on a
     /// [classic](crate::Channel::connect_classic) channel, for a connection that no other call holds.
     #[inline]
-    pub fn start(self) -> Result<Pending<'a, Resp>, Status> {
+    pub fn start(mut self) -> Result<Pending<'a, Resp>, Status> {
         let deadline = self.limit.end();
         let core = match self.route {
             Route::Ring(core) => &**core,
             Route::Classic(pool) => {
                 let lease = start_classic(pool, self.method, deadline, &self.request)?;
                 return Ok(Pending { call: InFlight::Classic(lease), reply: PhantomData });
+            }
+            Route::Intercepted(intercepted) => {
+                self.limit = intercepted.pass(self.method, self.request.metadata_mut(), self.limit)?;
+                return Self { route: intercepted.channel.route(), ..self }.start();
             }
         };
         let unsent = core.begin(self.method, deadline)?;

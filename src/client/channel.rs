@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message;
 
 use crate::client::call::Call;
 use crate::client::connect::{self, Connect, ConnectError};
+use crate::client::intercepted::Intercepted;
 use crate::client::method::Method;
 use crate::client::raw::RawCall;
 use crate::client::route::Route;
@@ -15,7 +17,7 @@ use crate::client::streams::{BidiStreamingCall, ClientStreamingCall, ServerStrea
 use crate::connection::{Backing, Config, Lane, MAX_IN_FLIGHT, MAX_METADATA};
 use crate::os::{Credentials, Socket};
 use crate::raw::{Loan, RawBody};
-use crate::rpc::{Request, Status};
+use crate::rpc::{Chain, Interceptor, OutgoingCall, Request, Status};
 
 /// A connection to a server. Clones share it; it closes when the last of them is dropped.
 ///
@@ -36,6 +38,30 @@ pub struct Channel {
 impl Channel {
     pub(super) fn new(route: Route) -> Self {
         Self { route }
+    }
+
+    pub(super) fn route(&self) -> &Route {
+        &self.route
+    }
+
+    /// The same channel, with these interceptors if there are any.
+    pub(super) fn with_chain(self, chain: Chain<OutgoingCall>) -> Self {
+        if chain.is_empty() {
+            return self;
+        }
+        Self { route: Route::Intercepted(Arc::new(Intercepted { channel: self, chain })) }
+    }
+
+    /// The same channel with one more interceptor, which looks at each call of this one before it is sent: of
+    /// every kind, also of plain bytes. Those that the channel has run before it.
+    ///
+    /// Connection and methods are shared; calls of other clones are not looked at. See [`Interceptor`].
+    pub fn intercepted(&self, interceptor: impl Interceptor<OutgoingCall>) -> Self {
+        let (channel, chain) = match &self.route {
+            Route::Intercepted(before) => (before.channel.clone(), before.chain.with(interceptor)),
+            _ => (self.clone(), Chain::default().with(interceptor)),
+        };
+        channel.with_chain(chain)
     }
 
     /// A connection to the server that listens on the Unix socket at `path`, with default limits, to be
@@ -65,7 +91,7 @@ impl Channel {
 
     /// Sets limits before connecting.
     pub fn builder() -> ChannelBuilder {
-        ChannelBuilder { config: Config::default(), classic_connections: 64 }
+        ChannelBuilder { config: Config::default(), classic_connections: 64, interceptors: Chain::default() }
     }
 
     /// Looks a method up by its full name, `/package.Service/Method`.
@@ -76,6 +102,7 @@ impl Channel {
         match &self.route {
             Route::Ring(core) => core.method(name),
             Route::Classic(pool) => pool.method(name),
+            Route::Intercepted(intercepted) => intercepted.channel.method(name),
         }
     }
 
@@ -137,6 +164,7 @@ impl Channel {
         match &self.route {
             Route::Ring(core) => core.loan(len),
             Route::Classic(pool) => pool.loan(len),
+            Route::Intercepted(intercepted) => intercepted.channel.loan(len),
         }
     }
 
@@ -146,6 +174,7 @@ impl Channel {
         match &self.route {
             Route::Ring(core) => core.link.credentials(),
             Route::Classic(pool) => pool.peer(),
+            Route::Intercepted(intercepted) => intercepted.channel.peer(),
         }
     }
 
@@ -157,6 +186,7 @@ impl Channel {
         match &self.route {
             Route::Ring(core) => core.link.is_closed(),
             Route::Classic(pool) => pool.is_closed(),
+            Route::Intercepted(intercepted) => intercepted.channel.is_closed(),
         }
     }
 }
@@ -167,6 +197,9 @@ impl fmt::Debug for Channel {
         match &self.route {
             Route::Ring(core) => debug.field("link", &core.link),
             Route::Classic(pool) => debug.field("classic", pool),
+            Route::Intercepted(intercepted) => {
+                debug.field("channel", &intercepted.channel).field("interceptors", &intercepted.chain)
+            }
         };
         debug.finish_non_exhaustive()
     }
@@ -178,6 +211,7 @@ impl fmt::Debug for Channel {
 pub struct ChannelBuilder {
     config: Config,
     classic_connections: usize,
+    interceptors: Chain<OutgoingCall>,
 }
 
 impl ChannelBuilder {
@@ -269,10 +303,17 @@ impl ChannelBuilder {
         self
     }
 
+    /// Has an interceptor look at each call of the channel before it is sent: see [`Channel::intercepted`].
+    /// Several run in the order in which they were added.
+    pub fn interceptor(mut self, interceptor: impl Interceptor<OutgoingCall>) -> Self {
+        self.interceptors = self.interceptors.with(interceptor);
+        self
+    }
+
     /// A connection to the server that listens on the Unix socket at `path`, to be
     /// [waited for](Connect::wait).
     pub fn connect(self, path: impl AsRef<Path>) -> Connect {
-        Connect::new(path.as_ref(), self.config, None)
+        Connect::new(path.as_ref(), self.config, None).intercepted(self.interceptors)
     }
 
     /// A connection to the server of the classic protocol that listens on the Unix socket at `path`; see
@@ -280,11 +321,12 @@ impl ChannelBuilder {
     /// apply.
     pub fn connect_classic(self, path: impl AsRef<Path>) -> Connect {
         Connect::new(path.as_ref(), self.config, Some(self.classic_connections))
+            .intercepted(self.interceptors)
     }
 
     /// Makes a channel of a socket that is connected; `name` stands for its path in errors.
     pub(crate) fn over(self, socket: Socket, name: &Path) -> Result<Channel, ConnectError> {
         let core = connect::over(socket, name, self.config)?;
-        Ok(Channel::new(Route::Ring(core)))
+        Ok(Channel::new(Route::Ring(core)).with_chain(self.interceptors))
     }
 }

@@ -22,6 +22,7 @@ use crate::client::route::Route;
 use crate::connection::Config;
 use crate::error::Violation;
 use crate::os::Socket;
+use crate::rpc::{Chain, OutgoingCall};
 
 /// Why no connection came about.
 #[derive(Debug, Error)]
@@ -82,20 +83,25 @@ pub struct Connect<C = Channel> {
     config: Config,
     /// Most connections of a classic channel; `None` for one that has shared memory.
     classic: Option<usize>,
+    interceptors: Chain<OutgoingCall>,
     client: PhantomData<fn() -> C>,
 }
 
 impl Connect {
     pub(super) fn new(path: &Path, config: Config, classic: Option<usize>) -> Self {
-        Self { path: path.to_owned(), config, classic, client: PhantomData }
+        Self { path: path.to_owned(), config, classic, interceptors: Chain::default(), client: PhantomData }
+    }
+
+    pub(super) fn intercepted(self, interceptors: Chain<OutgoingCall>) -> Self {
+        Self { interceptors, ..self }
     }
 }
 
 impl<C> Connect<C> {
     /// A client on the channel, of a type that generated code has.
     pub fn client<D: From<Channel>>(self) -> Connect<D> {
-        let Self { path, config, classic, client: _ } = self;
-        Connect { path, config, classic, client: PhantomData }
+        let Self { path, config, classic, interceptors, client: _ } = self;
+        Connect { path, config, classic, interceptors, client: PhantomData }
     }
 }
 
@@ -112,7 +118,7 @@ impl<C: From<Channel>> Connect<C> {
                 Route::Classic(Arc::new(Pool::connect(&self.path, &self.config, connections)?))
             }
         };
-        Ok(Channel::new(route).into())
+        Ok(Channel::new(route).with_chain(self.interceptors).into())
     }
 }
 
@@ -144,7 +150,10 @@ impl<C: From<Channel> + 'static> IntoFuture for Connect<C> {
             let mut greeting = attempt.greet(socket, self.config)?;
             loop {
                 match greeting.advance()? {
-                    Some(answer) => return Ok(Channel::new(Route::Ring(greeting.finish(answer)?)).into()),
+                    Some(answer) => {
+                        let channel = Channel::new(Route::Ring(greeting.finish(answer)?));
+                        return Ok(channel.with_chain(self.interceptors).into());
+                    }
                     None => greeting.ready().await?,
                 }
             }

@@ -24,7 +24,7 @@ use crate::client::sending::{send_bytes, send_message};
 use crate::client::space::Registered;
 use crate::connection::{Arrived, Head, Link, Prepared, SendFailure};
 use crate::raw::{Payload, RawBody};
-use crate::rpc::{Request, Response, Status};
+use crate::rpc::{MetadataMap, Request, Response, Status};
 
 /// What distinguishes the kinds of calls from each other.
 trait Kind<'a>: Unpin {
@@ -32,6 +32,9 @@ trait Kind<'a>: Unpin {
 
     /// Sends the request; [`SendFailure::Wait`] to be called again.
     fn send(&mut self, link: &'a Arc<Link>, head: Head) -> Result<(), SendFailure>;
+
+    /// What is said of the call.
+    fn metadata(&mut self) -> &mut MetadataMap;
 
     /// Makes the reply of what came.
     fn read(payload: Arrived<'_>) -> Result<Self::Reply, Status>;
@@ -42,6 +45,9 @@ trait Kind<'a>: Unpin {
 
 /// A call that waits on a thread of its own.
 type Blocking<R> = Box<dyn FnOnce() -> Result<R, Status> + Send>;
+
+/// What becomes of a call's metadata and its limit.
+type Passing<'a> = Pin<Box<dyn Future<Output = Result<(MetadataMap, TimeLimit), Status>> + Send + 'a>>;
 
 /// A call on its way.
 struct Machine<'a, K: Kind<'a>> {
@@ -55,6 +61,12 @@ enum Stage<'a, R> {
         route: &'a Route,
         method: Method,
         limit: TimeLimit,
+    },
+    /// Interceptors look at it.
+    Intercepted {
+        route: &'a Route,
+        method: Method,
+        passing: Passing<'a>,
     },
     /// There was no room.
     Crowded {
@@ -81,6 +93,7 @@ impl<'a, K: Kind<'a>> Machine<'a, K> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<K::Reply, Status>> {
         let outcome = match &mut self.stage {
             &mut Stage::Unsent { route, method, limit } => self.begin(cx, route, method, limit),
+            Stage::Intercepted { .. } => self.pass(cx),
             Stage::Crowded { .. } => self.try_again(cx),
             Stage::Sent { .. } => self.await_reply(cx),
             Stage::Elsewhere(thread) => Pin::new(thread).poll(cx).map(|joined| {
@@ -111,6 +124,12 @@ impl<'a, K: Kind<'a>> Machine<'a, K> {
                 self.stage = Stage::Elsewhere(runtime.spawn_blocking(call));
                 return self.poll(cx);
             }
+            Route::Intercepted(intercepted) => {
+                let metadata = std::mem::take(self.kind.metadata());
+                let passing: Passing<'a> = Box::pin(intercepted.pass_async(method, metadata, limit));
+                self.stage = Stage::Intercepted { route: intercepted.channel.route(), method, passing };
+                return self.pass(cx);
+            }
         };
         let deadline = limit.end();
         let unsent = core.begin(method, deadline)?;
@@ -129,6 +148,17 @@ impl<'a, K: Kind<'a>> Machine<'a, K> {
                 self.try_again(cx)
             }
         }
+    }
+
+    #[cold]
+    fn pass(&mut self, cx: &mut Context<'_>) -> Poll<Result<K::Reply, Status>> {
+        let Stage::Intercepted { route, method, passing } = &mut self.stage else {
+            unreachable!("the caller has looked")
+        };
+        let (route, method) = (*route, *method);
+        let (metadata, limit) = std::task::ready!(passing.as_mut().poll(cx))?;
+        *self.kind.metadata() = metadata;
+        self.begin(cx, route, method, limit)
     }
 
     fn try_again(&mut self, cx: &mut Context<'_>) -> Poll<Result<K::Reply, Status>> {
@@ -220,6 +250,10 @@ where
         send_message(link, head, request, request.get_ref().encoded_len(), &mut self.prepared)
     }
 
+    fn metadata(&mut self) -> &mut MetadataMap {
+        self.request.as_mut().expect("not sent before").metadata_mut()
+    }
+
     #[inline]
     fn read(payload: Arrived<'_>) -> Result<Response<Resp>, Status> {
         read_response(payload)
@@ -288,6 +322,7 @@ where
 
 struct Raw<'a> {
     body: RawBody<'a>,
+    metadata: MetadataMap,
     prepared: Option<Prepared<Arc<Link>>>,
 }
 
@@ -296,7 +331,11 @@ impl<'a> Kind<'a> for Raw<'a> {
 
     #[inline]
     fn send(&mut self, link: &'a Arc<Link>, head: Head) -> Result<(), SendFailure> {
-        send_bytes(link, head, &mut self.body, &mut self.prepared)
+        send_bytes(link, head, &mut self.body, &self.metadata, &mut self.prepared)
+    }
+
+    fn metadata(&mut self) -> &mut MetadataMap {
+        &mut self.metadata
     }
 
     #[inline]
@@ -310,7 +349,8 @@ impl<'a> Kind<'a> for Raw<'a> {
             RawBody::Bytes(bytes) => RawBody::Bytes(bytes),
             RawBody::Loan(loan) => RawBody::Loan(loan),
         };
-        Box::new(move || RawCall::new(&route, method, body).limited(limit).wait())
+        let metadata = std::mem::take(&mut self.metadata);
+        Box::new(move || RawCall::new(&route, method, body).metadata(metadata).limited(limit).wait())
     }
 }
 
@@ -332,8 +372,8 @@ impl<'a> IntoFuture for RawCall<'a> {
 
     /// What `.await` polls; fails as [`wait`](RawCall::wait) does.
     fn into_future(self) -> Self::IntoFuture {
-        let (route, method, body, limit) = self.into_parts();
-        RawResponseFuture(Machine::new(route, method, limit, Raw { body, prepared: None }))
+        let (route, method, body, metadata, limit) = self.into_parts();
+        RawResponseFuture(Machine::new(route, method, limit, Raw { body, metadata, prepared: None }))
     }
 }
 

@@ -11,6 +11,8 @@
 //!
 //! A channel to a server of the classic protocol has a pool of connections instead: see `classic`.
 
+#[cfg(feature = "tokio")]
+mod alarm;
 mod attempt;
 mod awaited;
 mod call;
@@ -25,6 +27,7 @@ mod driver;
 mod drivers;
 #[cfg(feature = "tokio")]
 mod future;
+mod intercepted;
 mod lead;
 mod limit;
 mod method;

@@ -9,7 +9,7 @@ use crate::client::method::Method;
 use crate::client::route::{Route, start_classic_raw};
 use crate::client::sending::send_bytes;
 use crate::raw::{Payload, RawBody};
-use crate::rpc::Status;
+use crate::rpc::{MetadataMap, Status};
 
 /// A raw call that has not been sent: set its timeout, then [`wait`](Self::wait) or [`start`](Self::start).
 #[must_use = "a call is not sent until wait() or start() is called"]
@@ -17,12 +17,13 @@ pub struct RawCall<'a> {
     route: &'a Route,
     method: Method,
     body: RawBody<'a>,
+    metadata: MetadataMap,
     limit: TimeLimit,
 }
 
 impl<'a> RawCall<'a> {
     pub(super) fn new(route: &'a Route, method: Method, body: RawBody<'a>) -> Self {
-        Self { route, method, body, limit: TimeLimit::default() }
+        Self { route, method, body, metadata: MetadataMap::new(), limit: TimeLimit::default() }
     }
 
     /// How long the call may take, from sending it to having its reply. Without a timeout it may take for
@@ -39,14 +40,20 @@ impl<'a> RawCall<'a> {
         self
     }
 
+    /// What is said of the call. A loan that travels with metadata is copied.
+    pub fn metadata(mut self, metadata: MetadataMap) -> Self {
+        self.metadata = metadata;
+        self
+    }
+
     #[cfg(feature = "tokio")]
     pub(super) fn limited(self, limit: TimeLimit) -> Self {
         Self { limit, ..self }
     }
 
     #[cfg(feature = "tokio")]
-    pub(super) fn into_parts(self) -> (&'a Route, Method, RawBody<'a>, TimeLimit) {
-        (self.route, self.method, self.body, self.limit)
+    pub(super) fn into_parts(self) -> (&'a Route, Method, RawBody<'a>, MetadataMap, TimeLimit) {
+        (self.route, self.method, self.body, self.metadata, self.limit)
     }
 
     /// Sends the bytes and waits for those that come back.
@@ -70,14 +77,18 @@ impl<'a> RawCall<'a> {
         let core = match self.route {
             Route::Ring(core) => &**core,
             Route::Classic(pool) => {
-                let lease = start_classic_raw(pool, self.method, deadline, &self.body)?;
+                let lease = start_classic_raw(pool, self.method, deadline, &self.body, &self.metadata)?;
                 return Ok(PendingRaw(InFlight::Classic(lease)));
+            }
+            Route::Intercepted(intercepted) => {
+                self.limit = intercepted.pass(self.method, &mut self.metadata, self.limit)?;
+                return Self { route: intercepted.channel.route(), ..self }.start();
             }
         };
         let unsent = core.begin(self.method, deadline)?;
         let head = unsent.head(self.method)?;
-        let (body, mut prepared) = (&mut self.body, None);
-        unsent.once_there_is_space(|| send_bytes(&core.link, head, body, &mut prepared))?;
+        let (body, metadata, mut prepared) = (&mut self.body, &self.metadata, None);
+        unsent.once_there_is_space(|| send_bytes(&core.link, head, body, metadata, &mut prepared))?;
         Ok(PendingRaw(InFlight::new(core, unsent.sent(), deadline)))
     }
 }

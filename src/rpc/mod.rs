@@ -2,18 +2,23 @@
 
 pub mod descriptors;
 mod file;
+mod interceptor;
 mod metadata;
 mod pool;
 mod private;
 mod request;
 mod status;
+mod waiting;
 mod wanted;
 
 pub(crate) use file::{Letter, read_message, write_bytes, write_message};
+pub(crate) use interceptor::Chain;
+pub use interceptor::{IncomingCall, Interceptor, OutgoingCall, Verdict};
 pub use metadata::{MetadataError, MetadataMap, MetadataValue};
 pub(crate) use pool::PooledBuf;
 pub(crate) use private::{Private, Short};
 pub(crate) use request::Context;
 pub use request::{Request, Response};
 pub use status::{Code, Status};
+pub(crate) use waiting::block_on;
 pub(crate) use wanted::{Callers, Listing, Wanted};

@@ -3,13 +3,13 @@
 use std::future::Future;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 
 use prost::Message;
 
 use crate::rpc::{Response, Status};
-use crate::server::caller::OwnedCaller;
+use crate::server::caller::{Caller, OwnedCaller};
 use crate::server::exchange::{Incoming, log_panic, panic_text};
 use crate::server::executor::Counted;
 use crate::server::peer::Answer;
@@ -46,7 +46,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let Self { handler, owed } = self.get_mut();
         // First the waker, then the look: whoever cancels does it the other way round.
-        owed.caller.as_ref().watch(owed.call.call_id, cx.waker());
+        owed.watch(cx.waker());
         if let Err(status) = owed.check_wanted() {
             owed.fail(&status);
             return Poll::Ready(());
@@ -75,6 +75,18 @@ impl Owed {
 
     pub(super) fn call(&self) -> &Incoming {
         &self.call
+    }
+
+    /// Leaves a waker, to be woken when nobody waits for the answer any more.
+    pub(super) fn watch(&self, waker: &Waker) {
+        self.caller.as_ref().watch(self.call.call_id, waker);
+    }
+
+    /// Has the call served after all, by what answers it.
+    pub(super) fn serve(mut self, serve: impl FnOnce(Caller<'_>, Incoming)) {
+        self.caller.as_ref().forget(self.call.call_id);
+        self.given = true;
+        serve(self.caller.as_ref(), self.call.clone());
     }
 
     /// Whether anybody still waits for the answer.

@@ -35,7 +35,7 @@ pub struct Exchange<'a>(&'a mut Held<'a>);
 ///
 /// It stays where it was put together, and the [`Exchange`] is only its address: handed on by value, each
 /// step would read it in wider words than it was just written in, and wait for those.
-struct Held<'a> {
+pub(super) struct Held<'a> {
     caller: Caller<'a>,
     executor: &'a Executor,
     call: Incoming,
@@ -98,8 +98,19 @@ impl Incoming {
 pub struct Handled(());
 
 impl<'a> Exchange<'a> {
+    #[inline(always)]
     pub(super) fn method(&self) -> usize {
         self.0.call.method as usize
+    }
+
+    pub(super) fn held(&mut self) -> &mut Held<'a> {
+        self.0
+    }
+
+    /// For a call that was answered, or that others answer.
+    pub(super) fn handled(self) -> Handled {
+        debug_assert!(self.0.answered);
+        Handled(())
     }
 
     /// Decodes the request, runs the handler, and answers with what it returns.
@@ -263,7 +274,7 @@ impl<'a> Held<'a> {
 
     /// Whether anybody still waits for the answer.
     #[inline]
-    fn check_wanted(&self) -> Result<(), Status> {
+    pub(super) fn check_wanted(&self) -> Result<(), Status> {
         self.call.check_wanted(self.caller)
     }
 
@@ -280,7 +291,7 @@ impl<'a> Held<'a> {
 
     /// Leaves the answer to somebody else.
     #[cold]
-    fn owe(&mut self) -> Owed {
+    pub(super) fn owe(&mut self) -> Owed {
         let mut owed = None;
         self.finish(|_, answer| owed = Some(answer));
         let answer = owed.expect("finish() hands it over");
@@ -305,7 +316,15 @@ impl<'a> Held<'a> {
         Ok((request, metadata, self.context()))
     }
 
-    fn context(&self) -> Context {
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.call.deadline
+    }
+
+    pub(super) fn executor(&self) -> &'a Executor {
+        self.executor
+    }
+
+    pub(super) fn context(&self) -> Context {
         Context {
             deadline: self.call.deadline,
             peer: Some(self.caller.credentials()),
@@ -315,7 +334,7 @@ impl<'a> Held<'a> {
 
     /// Says that the handler, or the encoding of its reply, panicked.
     #[cold]
-    fn panicked(&mut self, panic: &(dyn Any + Send)) {
+    pub(super) fn panicked(&mut self, panic: &(dyn Any + Send)) {
         log_panic(self.caller, &self.call, panic);
         if !self.answered {
             self.fail(&panic_text(panic));
@@ -324,7 +343,7 @@ impl<'a> Held<'a> {
 
     /// The request, to be read once: what is outside of its entry is taken out.
     #[inline(always)]
-    fn request(&mut self) -> Arrived<'_> {
+    pub(super) fn request(&mut self) -> Arrived<'_> {
         Arrived { inline: self.request.inline, outside: &mut *self.request.outside }
     }
 
@@ -346,7 +365,7 @@ impl<'a> Held<'a> {
 
     /// Answers with a failure.
     #[cold]
-    fn fail(&mut self, status: &Status) {
+    pub(super) fn fail(&mut self, status: &Status) {
         self.finish(|caller, answer| caller.fail(answer, status));
     }
 

@@ -23,7 +23,7 @@ struct Job {
 }
 
 impl Job {
-    fn run(self, router: &Router, executor: &Executor) {
+    fn run(self, router: &Arc<Router>, executor: &Executor) {
         let Self { caller, call, payload, _counted } = self;
         payload.arrived(|payload| {
             serve(caller.as_ref(), executor, call, payload, |exchange| router.call(exchange));

@@ -1,11 +1,13 @@
 //! From a method's number to its handler.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use crate::raw::{Payload, RawBody};
-use crate::rpc::{Request, Status};
+use crate::rpc::{Chain, IncomingCall, Request, Status};
 use crate::server::descriptors::Descriptors;
 use crate::server::exchange::{Exchange, Handled, Replier};
+use crate::server::interception::Interception;
 
 /// A service as a server sees it. Generated code implements it; to serve plain bytes use
 /// [`ServerBuilder::raw`](crate::ServerBuilder::raw).
@@ -43,6 +45,7 @@ pub(super) struct Router {
     raw: Vec<RawHandler>,
     names: Vec<String>,
     routes: Vec<Route>,
+    interception: Option<Interception>,
 }
 
 #[derive(Clone, Copy)]
@@ -120,9 +123,23 @@ impl Router {
         Ok(())
     }
 
+    /// Has calls of all methods that there are looked at first.
+    pub(super) fn intercept(&mut self, chain: Chain<IncomingCall>) {
+        self.interception = (!chain.is_empty()).then(|| Interception::new(chain, &self.names));
+    }
+
     /// Answers a call.
     #[inline(always)]
-    pub(super) fn call(&self, exchange: Exchange<'_>) -> Handled {
+    pub(super) fn call(self: &Arc<Self>, exchange: Exchange<'_>) -> Handled {
+        match &self.interception {
+            None => self.route(exchange),
+            Some(interception) => interception.call(self, exchange),
+        }
+    }
+
+    /// Answers a call that no interceptor has refused.
+    #[inline(always)]
+    pub(super) fn route(&self, exchange: Exchange<'_>) -> Handled {
         match self.routes.get(exchange.method()) {
             Some(&Route::Service { service, method }) => self.services[service].call(method, exchange),
             Some(&Route::Unary(index)) => self.unary[index](exchange),

@@ -17,11 +17,10 @@ use futures_core::Stream;
 use prost::Message;
 
 use crate::connection::{Flow, Head, Received, SendFailure, send_in_flow, send_whole};
-use crate::rpc::{MetadataMap, Request, Response, Status};
+use crate::rpc::{MetadataMap, Request, Response, Status, block_on};
 use crate::server::caller::{Caller, OwnedCaller};
 use crate::server::detached::Owed;
 use crate::server::exchange::{Exchange, Handled, given_up, too_late};
-use crate::server::executor::block_on;
 use crate::server::peer::Peer;
 use crate::streaming::{Source, Streaming};
 

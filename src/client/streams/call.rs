@@ -6,13 +6,11 @@ use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
 #[cfg(feature = "tokio")]
 use std::pin::Pin;
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use prost::Message;
 
-use crate::client::core::Core;
 use crate::client::limit::TimeLimit;
 use crate::client::method::Method;
 use crate::client::route::Route;
@@ -28,10 +26,48 @@ use crate::streaming::Streaming;
 #[cfg(feature = "tokio")]
 type Opening<'a, T> = Pin<Box<dyn Future<Output = Result<T, Status>> + Send + 'a>>;
 
-fn core_of(route: &Route) -> Result<&Arc<Core>, Status> {
+#[cold]
+fn no_streams() -> Status {
+    Status::unimplemented("the classic protocol has no streams")
+}
+
+/// Sends the request of a call with streams: its first message, or none.
+fn open<M: Message>(
+    route: &Route,
+    method: Method,
+    limit: TimeLimit,
+    shape: Shape,
+    mut request: Request<M>,
+) -> Result<Held, Status> {
     match route {
-        Route::Ring(core) => Ok(core),
-        Route::Classic(_) => Err(Status::unimplemented("the classic protocol has no streams")),
+        Route::Ring(core) => Held::open(core, method, limit, shape, &request),
+        Route::Classic(_) => Err(no_streams()),
+        Route::Intercepted(intercepted) => {
+            let limit = intercepted.pass(method, request.metadata_mut(), limit)?;
+            open(intercepted.channel.route(), method, limit, shape, request)
+        }
+    }
+}
+
+/// The same for a task.
+#[cfg(feature = "tokio")]
+async fn open_async<M: Message>(
+    mut route: &Route,
+    method: Method,
+    mut limit: TimeLimit,
+    shape: Shape,
+    mut request: Request<M>,
+) -> Result<Held, Status> {
+    loop {
+        match route {
+            Route::Ring(core) => return Held::open_async(core, method, limit, shape, &request).await,
+            Route::Classic(_) => return Err(no_streams()),
+            Route::Intercepted(intercepted) => {
+                let metadata = std::mem::take(request.metadata_mut());
+                (*request.metadata_mut(), limit) = intercepted.pass_async(method, metadata, limit).await?;
+                route = intercepted.channel.route();
+            }
+        }
     }
 }
 
@@ -75,8 +111,7 @@ impl<'a, Req: Message, Resp: Message + Default> ServerStreamingCall<'a, Req, Res
     /// # Errors
     /// As [`Call::wait`](crate::Call::wait). What fails later is the stream's to tell.
     pub fn wait(self) -> Result<Response<Streaming<Resp>>, Status> {
-        let core = core_of(self.route)?;
-        let call = Held::open(core, self.method, self.limit, Shape::OneRequest, &self.request)?;
+        let call = open(self.route, self.method, self.limit, Shape::OneRequest, self.request)?;
         begun(Responses::new(call))
     }
 }
@@ -120,8 +155,7 @@ where
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let Self { route, method, request, limit, .. } = self;
-            let core = core_of(route)?;
-            let call = Held::open_async(core, method, limit, Shape::OneRequest, &request).await?;
+            let call = open_async(route, method, limit, Shape::OneRequest, request).await?;
             begun_async(Responses::new(call)).await
         })
     }
@@ -156,8 +190,7 @@ impl<'a, Req: Message, Resp: Message + Default> ClientStreamingCall<'a, Req, Res
     /// # Errors
     /// As [`Call::start`](crate::Call::start).
     pub fn wait(self) -> Result<(Sender<Req>, Reply<Resp>), Status> {
-        let call =
-            Held::open(core_of(self.route)?, self.method, self.limit, Shape::ManyRequests, &self.request)?;
+        let call = open(self.route, self.method, self.limit, Shape::ManyRequests, self.request)?;
         Ok((Sender::new(&call), Reply::new(call)))
     }
 
@@ -182,8 +215,7 @@ where
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let Self { route, method, request, limit, .. } = self;
-            let call =
-                Held::open_async(core_of(route)?, method, limit, Shape::ManyRequests, &request).await?;
+            let call = open_async(route, method, limit, Shape::ManyRequests, request).await?;
             Ok((Sender::new(&call), Reply::new(call)))
         })
     }
@@ -220,8 +252,7 @@ impl<'a, Req: Message, Resp: Message + Default> BidiStreamingCall<'a, Req, Resp>
     /// # Errors
     /// As [`Call::start`](crate::Call::start).
     pub fn wait(self) -> Result<(Sender<Req>, Streaming<Resp>), Status> {
-        let call =
-            Held::open(core_of(self.route)?, self.method, self.limit, Shape::ManyRequests, &self.request)?;
+        let call = open(self.route, self.method, self.limit, Shape::ManyRequests, self.request)?;
         Ok((Sender::new(&call), Streaming::new(Responses::new(call))))
     }
 
@@ -247,8 +278,7 @@ where
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let Self { route, method, request, limit, .. } = self;
-            let call =
-                Held::open_async(core_of(route)?, method, limit, Shape::ManyRequests, &request).await?;
+            let call = open_async(route, method, limit, Shape::ManyRequests, request).await?;
             Ok((Sender::new(&call), Streaming::new(Responses::new(call))))
         })
     }
@@ -298,7 +328,7 @@ where
     /// As [`Call::wait`](crate::Call::wait); `ResourceExhausted` if there is no thread to send on.
     pub fn wait(self) -> Result<Response<Streaming<Resp>>, Status> {
         let BidiStreamingCall { route, method, request, limit, .. } = self.call;
-        let call = Held::open(core_of(route)?, method, limit, Shape::ManyRequests, &request)?;
+        let call = open(route, method, limit, Shape::ManyRequests, request)?;
         let (mut sender, messages) = (Sender::new(&call), self.messages);
         let send = move || {
             for message in messages {
@@ -372,8 +402,7 @@ mod awaited {
         fn into_future(self) -> Self::IntoFuture {
             Box::pin(async move {
                 let BidiStreamingCall { route, method, request, limit, .. } = self.call;
-                let core = core_of(route)?;
-                let call = Held::open_async(core, method, limit, Shape::ManyRequests, &request).await?;
+                let call = open_async(route, method, limit, Shape::ManyRequests, request).await?;
                 let sender = Sender::new(&call);
                 crate::client::drivers::current_runtime()?.spawn(pump(sender, self.messages));
                 begun_async(Responses::new(call)).await
