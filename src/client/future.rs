@@ -18,13 +18,13 @@ use crate::client::drivers::current_runtime;
 use crate::client::limit::TimeLimit;
 use crate::client::method::Method;
 use crate::client::patience::Patience;
-use crate::client::raw::RawCall;
+use crate::client::raw::{RawCall, keep};
 use crate::client::route::Route;
 use crate::client::sending::{send_bytes, send_message};
 use crate::client::space::Registered;
 use crate::connection::{Arrived, Head, Link, Prepared, SendFailure};
 use crate::raw::{Payload, RawBody};
-use crate::rpc::{MetadataMap, Request, Response, Status};
+use crate::rpc::{MetadataMap, Record, Request, Response, Side, Status};
 
 /// What distinguishes the kinds of calls from each other.
 trait Kind<'a>: Unpin {
@@ -53,6 +53,7 @@ type Passing<'a> = Pin<Box<dyn Future<Output = Result<(MetadataMap, TimeLimit), 
 struct Machine<'a, K: Kind<'a>> {
     kind: K,
     stage: Stage<'a, K::Reply>,
+    record: Record,
 }
 
 // Within a stage, what waits comes first: it ends before its cell is another call's.
@@ -87,10 +88,14 @@ enum Stage<'a, R> {
 
 impl<'a, K: Kind<'a>> Machine<'a, K> {
     fn new(route: &'a Route, method: Method, limit: TimeLimit, kind: K) -> Self {
-        Self { kind, stage: Stage::Unsent { route, method, limit } }
+        Self { kind, stage: Stage::Unsent { route, method, limit }, record: Record::default() }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<K::Reply, Status>> {
+        if let Stage::Unsent { method, .. } = &self.stage {
+            self.record = Record::begin(Side::Client, method.name());
+        }
+        let _entered = self.record.enter();
         let outcome = match &mut self.stage {
             &mut Stage::Unsent { route, method, limit } => self.begin(cx, route, method, limit),
             Stage::Intercepted { .. } => self.pass(cx),
@@ -103,7 +108,8 @@ impl<'a, K: Kind<'a>> Machine<'a, K> {
             }),
             Stage::Done => panic!("a call was polled after it had completed"),
         };
-        if outcome.is_ready() {
+        if let Poll::Ready(outcome) = &outcome {
+            self.record.end(outcome.as_ref().err());
             self.stage = Stage::Done;
         }
         outcome
@@ -261,7 +267,10 @@ where
 
     fn elsewhere(&mut self, route: Route, method: Method, limit: TimeLimit) -> Blocking<Self::Reply> {
         let request = self.request.take().expect("not sent before");
-        Box::new(move || Call::new(&route, method, request).limited(limit).wait())
+        Box::new(move || {
+            let call = Call::<_, Resp>::new(&route, method, request).limited(limit);
+            call.send()?.wait(read_response)
+        })
     }
 }
 
@@ -340,7 +349,7 @@ impl<'a> Kind<'a> for Raw<'a> {
 
     #[inline]
     fn read(payload: Arrived<'_>) -> Result<Payload, Status> {
-        Ok(Payload::new(payload.keep()))
+        keep(payload)
     }
 
     fn elsewhere(&mut self, route: Route, method: Method, limit: TimeLimit) -> Blocking<Payload> {
@@ -350,7 +359,10 @@ impl<'a> Kind<'a> for Raw<'a> {
             RawBody::Loan(loan) => RawBody::Loan(loan),
         };
         let metadata = std::mem::take(&mut self.metadata);
-        Box::new(move || RawCall::new(&route, method, body).metadata(metadata).limited(limit).wait())
+        Box::new(move || {
+            let call = RawCall::new(&route, method, body).metadata(metadata).limited(limit);
+            call.send()?.wait(keep)
+        })
     }
 }
 

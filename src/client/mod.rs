@@ -38,6 +38,8 @@ mod route;
 mod sending;
 mod space;
 mod streams;
+#[cfg(feature = "tower")]
+mod tower;
 
 pub use call::{Call, Pending};
 pub use channel::{Channel, ChannelBuilder};
@@ -51,3 +53,5 @@ pub use streams::SendFuture;
 pub use streams::{
     BidiStreamingCall, ClientStreamingCall, Reply, SendAll, SendMessage, Sender, ServerStreamingCall,
 };
+#[cfg(feature = "tower")]
+pub use tower::{RawService, UnaryService};

@@ -8,8 +8,9 @@ use crate::client::limit::TimeLimit;
 use crate::client::method::Method;
 use crate::client::route::{Route, start_classic_raw};
 use crate::client::sending::send_bytes;
+use crate::connection::Arrived;
 use crate::raw::{Payload, RawBody};
-use crate::rpc::{MetadataMap, Status};
+use crate::rpc::{MetadataMap, Record, Side, Status};
 
 /// A raw call that has not been sent: set its timeout, then [`wait`](Self::wait) or [`start`](Self::start).
 #[must_use = "a call is not sent until wait() or start() is called"]
@@ -72,30 +73,47 @@ impl<'a> RawCall<'a> {
     /// As [`wait`](Self::wait), where the call cannot be sent. Waits only for room to send; on a
     /// [classic](crate::Channel::connect_classic) channel, for a connection that no other call holds.
     #[inline]
-    pub fn start(mut self) -> Result<PendingRaw<'a>, Status> {
+    pub fn start(self) -> Result<PendingRaw<'a>, Status> {
+        let mut record = Record::begin(Side::Client, self.method.name());
+        let _entered = record.enter();
+        match self.send() {
+            Ok(call) => Ok(PendingRaw { call, record }),
+            Err(status) => {
+                record.end(Some(&status));
+                Err(status)
+            }
+        }
+    }
+
+    /// The same, where the call is recorded elsewhere.
+    #[inline]
+    pub(super) fn send(mut self) -> Result<InFlight<'a>, Status> {
         let deadline = self.limit.end();
         let core = match self.route {
             Route::Ring(core) => &**core,
             Route::Classic(pool) => {
                 let lease = start_classic_raw(pool, self.method, deadline, &self.body, &self.metadata)?;
-                return Ok(PendingRaw(InFlight::Classic(lease)));
+                return Ok(InFlight::Classic(lease));
             }
             Route::Intercepted(intercepted) => {
                 self.limit = intercepted.pass(self.method, &mut self.metadata, self.limit)?;
-                return Self { route: intercepted.channel.route(), ..self }.start();
+                return Self { route: intercepted.channel.route(), ..self }.send();
             }
         };
         let unsent = core.begin(self.method, deadline)?;
         let head = unsent.head(self.method)?;
         let (body, metadata, mut prepared) = (&mut self.body, &self.metadata, None);
         unsent.once_there_is_space(|| send_bytes(&core.link, head, body, metadata, &mut prepared))?;
-        Ok(PendingRaw(InFlight::new(core, unsent.sent(), deadline)))
+        Ok(InFlight::new(core, unsent.sent(), deadline))
     }
 }
 
 /// A raw call that was sent and not yet answered. Dropping it cancels the call.
 #[must_use = "dropping a pending call cancels it"]
-pub struct PendingRaw<'a>(InFlight<'a>);
+pub struct PendingRaw<'a> {
+    call: InFlight<'a>,
+    record: Record,
+}
 
 impl PendingRaw<'_> {
     /// Waits for the bytes that come back.
@@ -103,14 +121,22 @@ impl PendingRaw<'_> {
     /// # Errors
     /// As [`RawCall::wait`].
     #[inline]
-    pub fn wait(self) -> Result<Payload, Status> {
-        self.0.wait(|payload| Ok(Payload::new(payload.keep())))
+    pub fn wait(mut self) -> Result<Payload, Status> {
+        let outcome = self.call.wait(keep);
+        self.record.end(outcome.as_ref().err());
+        outcome
     }
+}
+
+/// Reads a reply of bytes.
+#[inline(always)]
+pub(super) fn keep(payload: Arrived<'_>) -> Result<Payload, Status> {
+    Ok(Payload::new(payload.keep()))
 }
 
 impl fmt::Debug for PendingRaw<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.call.fmt(f)
     }
 }
 

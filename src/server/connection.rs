@@ -8,7 +8,7 @@ use crate::connection::{CloseReason, Event, Flow, Link, Polled, Session, SocketS
 use crate::error::Violation;
 use crate::os::{Interest, Poller, RoomWatch, current_cpu};
 use crate::ring::{Shape, UNKNOWN_CPU};
-use crate::rpc::Status;
+use crate::rpc::{Record, Status};
 use crate::server::caller::Caller;
 use crate::server::exchange::{Incoming, serve};
 use crate::server::flows::Flows;
@@ -321,7 +321,8 @@ fn handle(
             if shared.is_draining() {
                 let status = Status::unavailable("the server is shutting down");
                 let executor = shared.dispatch.executor();
-                serve(Caller::Ring(peer), executor, call, payload, |exchange| exchange.fail(&status));
+                let record = Record::default();
+                serve(Caller::Ring(peer), executor, call, payload, record, |exchange| exchange.fail(&status));
             } else {
                 shared.dispatch.call(Caller::Ring(peer), call, payload);
             }

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
+use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use prost::{DecodeError, Message};
 use crate::connection::{Arrived, Flow, Outside, UNKNOWN_METHOD};
 use crate::layout::Handle;
 use crate::raw::{Loan, Payload};
-use crate::rpc::{Context, Request, Response, Status};
+use crate::rpc::{Context, Entered, Record, Request, Response, Status};
 use crate::server::caller::Caller;
 use crate::server::detached::{Detached, Owed};
 use crate::server::executor::Executor;
@@ -43,6 +44,7 @@ pub(super) struct Held<'a> {
     /// The request's slot, if the answer is to give it back.
     released: Option<Handle>,
     answered: bool,
+    record: Record,
 }
 
 /// Has a call served: it is answered when this returns.
@@ -52,9 +54,10 @@ pub(super) fn serve(
     executor: &Executor,
     call: Incoming,
     request: Arrived<'_>,
+    record: Record,
     with: impl FnOnce(Exchange<'_>) -> Handled,
 ) {
-    let mut held = Held { caller, executor, call, request, released: None, answered: false };
+    let mut held = Held { caller, executor, call, request, released: None, answered: false, record };
     let Handled(()) = with(Exchange(&mut held));
 }
 
@@ -292,10 +295,10 @@ impl<'a> Held<'a> {
     /// Leaves the answer to somebody else.
     #[cold]
     pub(super) fn owe(&mut self) -> Owed {
-        let mut owed = None;
+        let (mut owed, record) = (None, mem::take(&mut self.record));
         self.finish(|_, answer| owed = Some(answer));
         let answer = owed.expect("finish() hands it over");
-        Owed::new(self.caller.to_owned(), self.call.clone(), answer, self.executor.count())
+        Owed::new(self.caller.to_owned(), self.call.clone(), answer, self.executor.count(), record)
     }
 
     /// What a handler of streams begins with.
@@ -318,6 +321,13 @@ impl<'a> Held<'a> {
 
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.call.deadline
+    }
+
+    /// Has the call recorded from here on.
+    #[inline(always)]
+    pub(super) fn record(&mut self, record: Record) -> Entered {
+        self.record = record;
+        self.record.enter()
     }
 
     pub(super) fn executor(&self) -> &'a Executor {
@@ -366,6 +376,7 @@ impl<'a> Held<'a> {
     /// Answers with a failure.
     #[cold]
     pub(super) fn fail(&mut self, status: &Status) {
+        self.record.end(Some(status));
         self.finish(|caller, answer| caller.fail(answer, status));
     }
 
@@ -376,6 +387,7 @@ impl<'a> Held<'a> {
         if self.request.outside.is_some() {
             *self.request.outside = None;
         }
+        self.record.end(None);
         answer(self.caller, Answer { call_id: self.call.call_id, released: self.released });
         self.answered = true;
     }

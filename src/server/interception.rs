@@ -103,6 +103,7 @@ impl Future for Detained {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
         let owed = this.owed.as_mut().expect("a call that went on was polled again");
+        let _entered = owed.span().enter();
         // First the waker, then the look: whoever cancels does it the other way round.
         owed.watch(cx.waker());
         if let Err(status) = owed.check_wanted() {
@@ -132,8 +133,9 @@ impl Detained {
         self.executor.go_on(move || {
             request.arrived(|mut request| {
                 request.put_metadata(metadata);
-                owed.serve(|caller, call| {
-                    serve(caller, &executor, call, request, |exchange| router.route(exchange));
+                owed.serve(|caller, call, record| {
+                    let _entered = record.enter();
+                    serve(caller, &executor, call, request, record, |exchange| router.route(exchange));
                 });
             });
         });

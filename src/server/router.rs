@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::raw::{Payload, RawBody};
-use crate::rpc::{Chain, IncomingCall, Request, Status};
+use crate::rpc::{Chain, IS_ON, IncomingCall, Record, Request, Side, Status, lasting};
 use crate::server::descriptors::Descriptors;
 use crate::server::exchange::{Exchange, Handled, Replier};
 use crate::server::interception::Interception;
@@ -46,6 +46,8 @@ pub(super) struct Router {
     names: Vec<String>,
     routes: Vec<Route>,
     interception: Option<Interception>,
+    /// The names of which calls are recorded, if they are.
+    lasting: Vec<&'static str>,
 }
 
 #[derive(Clone, Copy)]
@@ -123,14 +125,17 @@ impl Router {
         Ok(())
     }
 
-    /// Has calls of all methods that there are looked at first.
+    /// All methods are there; their calls are looked at first.
     pub(super) fn intercept(&mut self, chain: Chain<IncomingCall>) {
+        self.lasting = lasting(&self.names);
         self.interception = (!chain.is_empty()).then(|| Interception::new(chain, &self.names));
     }
 
     /// Answers a call.
     #[inline(always)]
-    pub(super) fn call(self: &Arc<Self>, exchange: Exchange<'_>) -> Handled {
+    pub(super) fn call(self: &Arc<Self>, mut exchange: Exchange<'_>) -> Handled {
+        let name = if IS_ON { self.lasting.get(exchange.method()) } else { None };
+        let _entered = name.map(|name| exchange.held().record(Record::begin(Side::Server, name)));
         match &self.interception {
             None => self.route(exchange),
             Some(interception) => interception.call(self, exchange),

@@ -200,7 +200,7 @@ impl Outlet {
 
     /// Answers with what a handler comes to.
     async fn respond<Resp: Message>(mut self, handler: impl Future<Output = Result<Response<Resp>, Status>>) {
-        let outcome = handler.await;
+        let outcome = self.owed.span().around(handler).await;
         self.owed.answer(outcome);
     }
 
@@ -209,6 +209,7 @@ impl Outlet {
     where
         S: Stream<Item = Result<Resp, Status>>,
     {
+        let span = self.owed.span();
         let sent = async {
             let (messages, metadata, trailers) = handler.await?.into_parts();
             self.send_headers(metadata).await?;
@@ -218,7 +219,7 @@ impl Outlet {
             }
             Ok(trailers)
         };
-        match sent.await {
+        match span.around(sent).await {
             Ok(trailers) => {
                 let mut end = Response::new(());
                 *end.trailers_mut() = trailers;

@@ -19,7 +19,7 @@ use crate::client::streams::reply::Reply;
 use crate::client::streams::sender::Sender;
 use crate::client::streams::source::Responses;
 use crate::ring::Shape;
-use crate::rpc::{MetadataMap, Request, Response, Status};
+use crate::rpc::{MetadataMap, Record, Request, Response, Side, Status};
 use crate::streaming::Streaming;
 
 /// A future that a call becomes. Boxed: a call with streams is worth one allocation.
@@ -37,6 +37,21 @@ fn open<M: Message>(
     method: Method,
     limit: TimeLimit,
     shape: Shape,
+    request: Request<M>,
+) -> Result<Held, Status> {
+    let record = Record::begin(Side::Client, method.name());
+    let opened = {
+        let _entered = record.enter();
+        send(route, method, limit, shape, request)
+    };
+    recorded(record, opened)
+}
+
+fn send<M: Message>(
+    route: &Route,
+    method: Method,
+    limit: TimeLimit,
+    shape: Shape,
     mut request: Request<M>,
 ) -> Result<Held, Status> {
     match route {
@@ -44,7 +59,21 @@ fn open<M: Message>(
         Route::Classic(_) => Err(no_streams()),
         Route::Intercepted(intercepted) => {
             let limit = intercepted.pass(method, request.metadata_mut(), limit)?;
-            open(intercepted.channel.route(), method, limit, shape, request)
+            send(intercepted.channel.route(), method, limit, shape, request)
+        }
+    }
+}
+
+/// Leaves the record of a call to what holds it; or ends it.
+fn recorded(mut record: Record, opened: Result<Held, Status>) -> Result<Held, Status> {
+    match opened {
+        Ok(mut held) => {
+            held.record = record;
+            Ok(held)
+        }
+        Err(status) => {
+            record.end(Some(&status));
+            Err(status)
         }
     }
 }
@@ -52,6 +81,19 @@ fn open<M: Message>(
 /// The same for a task.
 #[cfg(feature = "tokio")]
 async fn open_async<M: Message>(
+    route: &Route,
+    method: Method,
+    limit: TimeLimit,
+    shape: Shape,
+    request: Request<M>,
+) -> Result<Held, Status> {
+    let record = Record::begin(Side::Client, method.name());
+    let opened = record.span().around(send_async(route, method, limit, shape, request)).await;
+    recorded(record, opened)
+}
+
+#[cfg(feature = "tokio")]
+async fn send_async<M: Message>(
     mut route: &Route,
     method: Method,
     mut limit: TimeLimit,
