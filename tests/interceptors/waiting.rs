@@ -175,13 +175,28 @@ pub(crate) fn the_deadline_ends_the_wait() {
         let (begun, short) = (Instant::now(), Duration::from_millis(30));
         let call = || stub.unary_call(SimpleRequest::default()).timeout(short);
         let many = || stub.streaming_output_call(StreamingOutputCallRequest::default()).timeout(short);
-        assert_eq!(call().wait().unwrap_err().code(), Code::DeadlineExceeded);
-        assert_eq!(many().wait().unwrap_err().code(), Code::DeadlineExceeded);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| (call().wait().unwrap_err(), many().wait().unwrap_err()));
+            // Whoever waits for ever is let go, to fail below.
+            let ended = wait_for(|| waiting.is_finished());
+            gate.open.add_permits(if ended { 0 } else { 2 });
+            let waited = waiting.join().unwrap();
+            assert_eq!((waited.0.code(), waited.1.code()), (Code::DeadlineExceeded, Code::DeadlineExceeded));
+        });
         let awaited = runtime().block_on(async { (call().await.unwrap_err(), many().await.unwrap_err()) });
         assert_eq!((awaited.0.code(), awaited.1.code()), (Code::DeadlineExceeded, Code::DeadlineExceeded));
         assert!(begun.elapsed() >= short * 4);
         gate.expect_waiting(0);
     }
+}
+
+/// Whether something comes to hold.
+fn wait_for(holds: impl Fn() -> bool) -> bool {
+    let until = Instant::now() + testkit::PATIENCE;
+    while !holds() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    holds()
 }
 
 pub(crate) fn without_a_runtime_the_thread_waits() {
