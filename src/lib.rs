@@ -94,10 +94,11 @@
 //!
 //! An [`Interceptor`] looks at each call, on either side: see [`ChannelBuilder::interceptor`] and
 //! [`ServerBuilder::interceptor`]. With the feature `tracing` each call has a span on both sides,
-//! `rpc.client.call` and `rpc.server.call`, which is the current one for interceptors and handlers. Its fields
-//! are those of OpenTelemetry's conventions: `rpc.system` (`mmap_rpc`), `rpc.service`, `rpc.method`,
-//! `network.transport` (`unix`), and at its end `rpc.grpc.status_code`, a number, and `error.type`. A caller's
-//! span is no parent of its server's unless interceptors carry it over, as `examples/interceptors.rs` does.
+//! `rpc.client.call` and `rpc.server.call`, which is the current one for interceptors and handlers. Its
+//! fields are those of OpenTelemetry's conventions: `rpc.system` (`mmap_rpc`), `rpc.service`, `rpc.method`,
+//! `network.transport` (`unix`), and at its end `rpc.grpc.status_code`, a number, and `error.type`. A
+//! caller's span is no parent of its server's unless interceptors carry it over, as
+//! `examples/interceptors.rs` does.
 //!
 //! With the feature `metrics`, the recorder of that crate is told of `rpc.client.call.duration` and
 //! `rpc.server.call.duration` (histograms, in seconds), `rpc.client.calls` and `rpc.server.calls` (counters),
@@ -157,8 +158,9 @@ pub mod testing;
 mod wire;
 
 pub use client::{
-    BidiStreamingCall, Call, Channel, ChannelBuilder, ClientStreamingCall, Connect, ConnectError, Method,
-    Pending, PendingRaw, RawCall, Reply, SendAll, SendMessage, Sender, ServerStreamingCall,
+    BidiStreamingCall, Call, Channel, ChannelBuilder, ChannelState, ClientStreamingCall, Connect,
+    ConnectError, Method, Pending, PendingRaw, RawCall, Reconnect, Reply, SendAll, SendMessage, Sender,
+    ServerStreamingCall,
 };
 #[cfg(feature = "tokio")]
 pub use client::{RawResponseFuture, ResponseFuture, SendFuture};

@@ -87,6 +87,7 @@ mod imp {
     use rustix::thread::futex;
 
     pub(crate) use atomic_waker::AtomicWaker;
+    pub(crate) use crossbeam_queue::SegQueue;
 
     /// What a thread sleeps in: a futex on one private word.
     #[derive(Debug, Default)]
@@ -137,6 +138,51 @@ mod imp {
     /// Loom needs a yield in every spin, or it explores the spin for ever.
     pub(crate) fn spin_loop() {
         loom::thread::yield_now();
+    }
+
+    /// Room for what a model pushes.
+    const QUEUED: usize = 4;
+
+    /// As in the `crossbeam-queue` crate, for one that pushes, and with no more order between its users than
+    /// what one of them pushes and another one pops.
+    #[derive(Debug)]
+    pub(crate) struct SegQueue<T> {
+        /// How often.
+        pushed: AtomicUsize,
+        /// Of the real locks, which loom knows nothing of: its states order them.
+        places: [(AtomicU32, std::sync::Mutex<Option<T>>); QUEUED],
+    }
+
+    const VACANT: u32 = 0;
+    const FULL: u32 = 1;
+    const POPPED: u32 = 2;
+
+    impl<T> SegQueue<T> {
+        pub(crate) fn new() -> Self {
+            let place = |_| (AtomicU32::new(VACANT), std::sync::Mutex::new(None));
+            Self { pushed: AtomicUsize::new(0), places: std::array::from_fn(place) }
+        }
+
+        pub(crate) fn push(&self, value: T) {
+            let (state, place) = &self.places[self.pushed.fetch_add(1, Ordering::Relaxed)];
+            *place.lock().expect("held by nobody who panics") = Some(value);
+            state.store(FULL, Ordering::Release);
+        }
+
+        pub(crate) fn pop(&self) -> Option<T> {
+            self.places.iter().find_map(|(state, place)| {
+                // A look ahead, which may be at what was there before.
+                if state.load(Ordering::Acquire) != FULL {
+                    return None;
+                }
+                let popped = state.compare_exchange(FULL, POPPED, Ordering::Acquire, Ordering::Relaxed);
+                popped.ok().and_then(|_| place.lock().expect("as above").take())
+            })
+        }
+
+        pub(crate) fn is_empty(&self) -> bool {
+            self.places.iter().all(|(state, _)| state.load(Ordering::Acquire) != FULL)
+        }
     }
 
     /// As in the `atomic-waker` crate.

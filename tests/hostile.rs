@@ -13,6 +13,9 @@ mod noise;
 mod server;
 #[path = "hostile/socket_lane.rs"]
 mod socket_lane;
+#[cfg(feature = "tokio")]
+#[path = "hostile/streams.rs"]
+mod streams;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};

@@ -10,7 +10,7 @@ mod waiting;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use mmap_rpc::{Channel, Code, IncomingCall, MetadataMap, OutgoingCall, Status, testing};
+use mmap_rpc::{Channel, Code, IncomingCall, MetadataMap, OutgoingCall, Reconnect, Status, testing};
 use testkit::channel_builder;
 use testkit::interop::ECHO_INITIAL;
 use testkit::interop::proto::{SimpleRequest, TestServiceClient};
@@ -55,25 +55,25 @@ fn each_side_sees_every_call() {
         Ok(())
     };
     for site in sites(|server| server.interceptor(look.clone())) {
-        let log = sent.clone();
-        let channel = channel_builder().interceptor(move |call: &mut OutgoingCall| {
-            log.lock().unwrap().push(format!(
-                "{} {:?} {}",
-                call.method(),
-                None::<&str>,
-                call.deadline().is_some()
-            ));
-            call.metadata_mut().insert("x-said", "yes").unwrap();
-            Ok(())
-        });
-        let channel = channel.connect(site.path()).wait().unwrap();
-        for awaited in [false, true] {
-            for outcome in every_call(&channel, awaited) {
-                outcome.1.unwrap();
+        for builder in [channel_builder(), channel_builder().reconnect(Reconnect::default())] {
+            let log = sent.clone();
+            let builder = builder.interceptor(move |call: &mut OutgoingCall| {
+                log.lock().unwrap().push(format!("{} None {}", call.method(), call.deadline().is_some()));
+                call.metadata_mut().insert("x-said", "yes").unwrap();
+                Ok(())
+            });
+            for channel in
+                [builder.clone().connect(site.path()).wait().unwrap(), builder.connect_lazy(site.path())]
+            {
+                for awaited in [false, true] {
+                    for outcome in every_call(&channel, awaited) {
+                        outcome.1.unwrap();
+                    }
+                    let expected = |said: &str| KINDS.map(|kind| format!("{kind} {said} true")).to_vec();
+                    assert_eq!(taken(&sent), expected("None"), "{site:?}");
+                    assert_eq!(taken(&came), expected("Some(\"yes\")"), "{site:?}");
+                }
             }
-            let expected = |said: &str| KINDS.map(|kind| format!("{kind} {said} true")).to_vec();
-            assert_eq!(taken(&sent), expected("None"), "{site:?}");
-            assert_eq!(taken(&came), expected("Some(\"yes\")"), "{site:?}");
         }
     }
 }

@@ -19,6 +19,8 @@ mod numbers;
 mod refusals;
 #[path = "protocol_doc/session.rs"]
 mod session;
+#[path = "protocol_doc/streams.rs"]
+mod streams;
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,13 +28,15 @@ use std::{env, fs};
 
 use document::{Block, Document, path, replace};
 use dump::Schema;
-use session::{CLASSIC, FILE, RING, SOCKET};
+use session::{
+    CLASSIC, FILE, RING, RING_METADATA, RING_STREAMS, SOCKET, SOCKET_METADATA, SOCKET_STREAMS, Session,
+};
 
 /// What a block is checked by.
 type Check = fn(&Document, &Block);
 
 /// Every kind of block that the document has, but for messages, dumps and prose.
-const CHECKS: [(&str, Check); 30] = [
+const CHECKS: [(&str, Check); 32] = [
     ("box classic-frame", messages::classic_frame),
     ("box descriptor", numbers::boxes),
     ("box entry", numbers::boxes),
@@ -57,6 +61,8 @@ const CHECKS: [(&str, Check); 30] = [
     ("flags", memory::flags),
     ("kinds", memory::kinds),
     ("lengths", messages::lengths),
+    ("metadata-bytes", memory::metadata_bytes),
+    ("order", streams::order),
     ("refusals", refusals::refusals),
     ("seals", messages::seals),
     ("sizes", numbers::sizes),
@@ -138,14 +144,21 @@ fn links_lead_somewhere() {
 /// Every dump of the document, as a session makes it now.
 fn dumps() -> Vec<(String, Vec<String>)> {
     let schema = Schema::new();
+    // Without the handshake, which is the ring lane's but for a feature, and without the farewell.
+    let calls = |session: &Session| dump::netstrings(&schema, &session.frames[2..session.frames.len() - 1]);
     let dumps = [
         ("ring-frames", dump::netstrings(&schema, &RING.frames)),
         ("ring-header", memory::ring_header()),
-        ("ring-requests", memory::ring_entries(0)),
-        ("ring-replies", memory::ring_entries(1)),
+        ("ring-requests", memory::ring_entries(&RING, 0)),
+        ("ring-replies", memory::ring_entries(&RING, 1)),
         ("ring-slot", memory::ring_slot()),
-        // Without the handshake, which is the ring lane's but for a feature, and without the farewell.
-        ("growth-frames", dump::netstrings(&schema, &SOCKET.frames[2..SOCKET.frames.len() - 1])),
+        ("metadata-requests", memory::ring_entries(&RING_METADATA, 0)),
+        ("metadata-replies", memory::ring_entries(&RING_METADATA, 1)),
+        ("stream-requests", memory::ring_entries(&RING_STREAMS, 0)),
+        ("stream-replies", memory::ring_entries(&RING_STREAMS, 1)),
+        ("growth-frames", calls(&SOCKET)),
+        ("metadata-frames", calls(&SOCKET_METADATA)),
+        ("stream-frames", calls(&SOCKET_STREAMS)),
         ("file-frames", dump::netstrings(&schema, &FILE.frames)),
         ("file-memory", memory::file_region(false)),
         ("file-server", memory::file_region(true)),

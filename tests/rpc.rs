@@ -2,7 +2,7 @@
 //! make them and whether threads or tasks serve them.
 //!
 //! The cases are functions of a [`Site`], named as those of gRPC where it has them. Each becomes a test for
-//! every pair of a driver and a kind of handlers.
+//! every pair of a driver and a kind of handlers, and on every lane.
 #![cfg(feature = "tokio")]
 
 #[path = "rpc/ends.rs"]
@@ -19,6 +19,7 @@ mod streams;
 mod unary;
 
 pub(crate) use site::{Driver, Handlers, Site, via};
+use testkit::Way;
 
 #[test]
 #[ignore = "a role that other tests start as a process"]
@@ -26,21 +27,29 @@ fn testkit_child() {
     testkit::child::run(&[("interop server", site::serve), ("interop client", ends::client)]);
 }
 
-/// The table: rows are cases, columns who calls and who serves.
+/// The table: rows are cases, columns who calls and who serves. Every pair of these calls through rings; on
+/// the other lanes, where messages travel in another way and waiting is the same, threads call threads, and
+/// tasks tasks.
 macro_rules! cases {
     ($($room:ident::$case:ident),+ $(,)?) => {
-        cases!(@ threads_call_threads, Blocking, Blocking, $($room::$case)+);
-        cases!(@ threads_call_tasks, Blocking, Async, $($room::$case)+);
-        cases!(@ tasks_call_threads, Awaited, Blocking, $($room::$case)+);
-        cases!(@ tasks_call_tasks, Awaited, Async, $($room::$case)+);
+        cases!(@ threads_call_threads, Ring, Blocking, Blocking, $($room::$case)+);
+        cases!(@ threads_call_tasks, Ring, Blocking, Async, $($room::$case)+);
+        cases!(@ tasks_call_threads, Ring, Awaited, Blocking, $($room::$case)+);
+        cases!(@ tasks_call_tasks, Ring, Awaited, Async, $($room::$case)+);
+        cases!(@ threads_on_the_socket_lane, Socket, Blocking, Blocking, $($room::$case)+);
+        cases!(@ tasks_on_the_socket_lane, Socket, Awaited, Async, $($room::$case)+);
+        cases!(@ threads_with_a_file, File, Blocking, Blocking, $($room::$case)+);
+        cases!(@ tasks_with_a_file, File, Awaited, Async, $($room::$case)+);
     };
-    (@ $column:ident, $driver:ident, $handlers:ident, $($room:ident::$case:ident)+) => {
+    (@ $column:ident, $way:ident, $driver:ident, $handlers:ident, $($room:ident::$case:ident)+) => {
         mod $column {
-            use super::{Driver, Handlers, Site};
+            use super::{Driver, Handlers, Site, Way};
             $(
                 #[test]
                 fn $case() {
-                    Site::run(Driver::$driver, Handlers::$handlers, super::$room::$case);
+                    testkit::by(Way::$way, || {
+                        Site::run(Driver::$driver, Handlers::$handlers, super::$room::$case);
+                    });
                 }
             )+
         }
@@ -79,6 +88,9 @@ cases![
     ends::timeout_on_sleeping_server,
     ends::a_deadline_ends_a_handler_that_waits_for_requests,
     ends::a_deadline_ends_a_handler_whose_responses_nobody_reads,
+    ends::a_deadline_ends_a_sender_that_waits,
+    ends::a_sender_that_waits_is_told_that_the_call_was_given_up,
+    ends::a_sender_that_waits_is_told_that_the_server_died,
     ends::the_server_dies,
     ends::the_client_dies,
     many::mixed_calls,

@@ -11,9 +11,9 @@ use std::fmt::Debug;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use mmap_rpc::{IncomingCall, OutgoingCall, Status};
-use testkit::eventually;
-use testkit::interop::proto::{SimpleRequest, TestServiceClient};
+use mmap_rpc::{IncomingCall, OutgoingCall, Reconnect, Status};
+use testkit::interop::proto::{EchoStatus, SimpleRequest, StreamingOutputCallRequest, TestServiceClient};
+use testkit::{channel_builder, eventually};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Span, Subscriber, info_span};
@@ -100,11 +100,12 @@ fn each_call_has_a_span_on_each_side() {
     tracing::subscriber::set_global_default(subscriber).unwrap();
 
     for site in sites(|server| server.interceptor(refuse_as_told)) {
+        let again = channel_builder().reconnect(Reconnect::default()).connect(site.path()).wait().unwrap();
         let channel = site.channel().intercepted(look);
-        for awaited in [false, true] {
+        for (channel, awaited) in [(&channel, false), (&channel, true), (&again, false), (&again, true)] {
             {
                 let _outer = info_span!("outer").entered();
-                for (kind, outcome) in every_call(&channel, awaited) {
+                for (kind, outcome) in every_call(channel, awaited) {
                     outcome.unwrap_or_else(|status| panic!("{kind}, {site:?}: {status}"));
                 }
             }
@@ -127,6 +128,7 @@ fn each_call_has_a_span_on_each_side() {
             }
         }
         failures_are_recorded(&site);
+        failures_of_handlers_are_recorded(&site);
     }
     a_call_that_is_dropped_was_cancelled();
 }
@@ -156,6 +158,24 @@ fn failures_are_recorded(site: &Site) {
         every_call(&refuse, awaited);
         assert!(taken(KINDS.len()).iter().all(|seen| seen.fields["rpc.grpc.status_code"] == "10"));
     }
+}
+
+fn failures_of_handlers_are_recorded(site: &Site) {
+    let client = TestServiceClient::new(site.channel());
+    let status = Some(EchoStatus { code: 8, message: "full".into() });
+    let unary = SimpleRequest { response_status: status.clone(), ..Default::default() };
+    let many = StreamingOutputCallRequest { response_status: status, ..Default::default() };
+    client.unary_call(unary.clone()).wait().unwrap_err();
+    let stream = client.streaming_output_call(many.clone()).wait();
+    assert!(stream.and_then(|stream| stream.into_inner().message().wait()).is_err());
+    site::runtime().block_on(async {
+        client.unary_call(unary).await.unwrap_err();
+        if let Ok(stream) = client.streaming_output_call(many).await {
+            stream.into_inner().message().await.unwrap_err();
+        }
+    });
+    let seen = taken(8);
+    assert!(seen.iter().all(|seen| seen.fields["rpc.grpc.status_code"] == "8"), "{site:?}: {seen:#?}");
 }
 
 fn a_call_that_is_dropped_was_cancelled() {

@@ -24,8 +24,8 @@ const SINGLE_FILES: [(&str, &[&str], &str); 2] = [
     ("client", &["client/calls.rs", "client/lead.rs", "client/space.rs"], ""),
     (
         "connection",
-        &["connection/space.rs", "connection/wakers.rs"],
-        "pub(crate) use {space::SpaceNews, wakers::Wakers};",
+        &["connection/flow.rs", "connection/space.rs", "connection/wakers.rs"],
+        "pub(crate) use {flow::Flow, space::SpaceNews, wakers::Wakers}; pub(crate) use crate::connection::received;",
     ),
 ];
 

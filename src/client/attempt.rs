@@ -24,23 +24,23 @@ pub(super) const BACKLOG_PAUSE: Duration = Duration::from_millis(1);
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// A connection that is being made.
-#[derive(Clone, Copy)]
-pub(super) struct Attempt<'a> {
-    path: &'a Path,
+#[derive(Clone)]
+pub(super) struct Attempt {
+    path: Arc<Path>,
     timeout: Duration,
     pub(super) deadline: Instant,
 }
 
-impl<'a> Attempt<'a> {
+impl Attempt {
     /// `path` is where to, or a name for it in errors.
-    pub(super) fn new(path: &'a Path, timeout: Duration) -> Self {
+    pub(super) fn new(path: impl Into<Arc<Path>>, timeout: Duration) -> Self {
         let now = Instant::now();
-        Self { path, timeout, deadline: now.checked_add(timeout).unwrap_or(now + FOR_EVER) }
+        Self { path: path.into(), timeout, deadline: now.checked_add(timeout).unwrap_or(now + FOR_EVER) }
     }
 
     /// Tries to reach the server. `None` if its backlog is full: try again after a [pause](BACKLOG_PAUSE).
     pub(super) fn reach(&self) -> Result<Option<Socket>, ConnectError> {
-        match Socket::connect(self.path) {
+        match Socket::connect(&self.path) {
             Ok(socket) => Ok(Some(socket)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.time_left().map(|_| None),
             Err(error) => Err(ConnectError::Unreachable { error }),
@@ -48,7 +48,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// Begins to shake hands over a socket that is connected.
-    pub(super) fn greet(self, socket: Socket, config: Config) -> Result<Greeting<'a>, ConnectError> {
+    pub(super) fn greet(self, socket: Socket, config: Config) -> Result<Greeting, ConnectError> {
         let credentials = socket.credentials()?;
         self.check_server(credentials, Some(&config.servers))?;
         let spin = config.spin;
@@ -97,15 +97,15 @@ impl<'a> Attempt<'a> {
     }
 
     pub(super) fn late(&self) -> ConnectError {
-        ConnectError::Timeout { path: self.path.to_owned(), after: self.timeout }
+        ConnectError::Timeout { path: self.path.to_path_buf(), after: self.timeout }
     }
 
     pub(super) fn refused(&self, reason: String) -> ConnectError {
-        ConnectError::Refused { path: self.path.to_owned(), reason }
+        ConnectError::Refused { path: self.path.to_path_buf(), reason }
     }
 
     pub(super) fn protocol(&self, violation: Violation) -> ConnectError {
-        ConnectError::Protocol { path: self.path.to_owned(), violation }
+        ConnectError::Protocol { path: self.path.to_path_buf(), violation }
     }
 
     pub(super) fn hung_up(&self) -> ConnectError {
@@ -120,8 +120,8 @@ pub(super) struct Answer {
 }
 
 /// A handshake under way: one question and one answer over a non-blocking socket.
-pub(super) struct Greeting<'a> {
-    attempt: Attempt<'a>,
+pub(super) struct Greeting {
+    attempt: Attempt,
     socket: Socket,
     credentials: Credentials,
     handshake: ClientHandshake,
@@ -137,7 +137,7 @@ pub(super) struct Greeting<'a> {
     events: Vec<Event>,
 }
 
-impl Greeting<'_> {
+impl Greeting {
     /// Goes on as far as the socket allows: to the answer, or to where something has to happen there first.
     /// Then wait, and try again.
     pub(super) fn advance(&mut self) -> Result<Option<Answer>, ConnectError> {
@@ -146,7 +146,7 @@ impl Greeting<'_> {
 
     /// What has come is agreed on, or refused.
     pub(super) fn finish(self, answer: Answer) -> Result<Arc<Core>, ConnectError> {
-        let attempt = self.attempt;
+        let attempt = &self.attempt;
         let agreed = self.handshake.finish(answer.message, answer.descriptors);
         let agreed = agreed.map_err(|error| match error {
             HandshakeError::Violation(violation) => attempt.protocol(violation),
@@ -163,9 +163,14 @@ impl Greeting<'_> {
         Ok(Core::new(link, driver))
     }
 
-    /// Sleeps until something has happened at the socket.
-    pub(super) fn wait(&mut self) -> Result<(), ConnectError> {
-        let left = self.attempt.time_left()?;
+    /// Whether the server can no longer answer in time.
+    pub(super) fn is_late(&self) -> bool {
+        self.attempt.time_left().is_err()
+    }
+
+    /// Sleeps until something has happened at the socket, or `most` has passed.
+    pub(super) fn wait(&mut self, most: Duration) -> Result<(), ConnectError> {
+        let left = self.attempt.time_left()?.min(most);
         Ok(self.poller.wait(&mut self.events, Some(left))?)
     }
 
@@ -199,7 +204,7 @@ impl Greeting<'_> {
 
     /// The answer, once it has come.
     fn receive(&mut self) -> Result<Option<Answer>, ConnectError> {
-        let (attempt, mut buffer) = (self.attempt, [0; 4096]);
+        let (attempt, mut buffer) = (&self.attempt, [0; 4096]);
         loop {
             match self.frames.next().map_err(|violation| attempt.protocol(violation))? {
                 // Nobody sleeps yet; a doorbell says nothing.

@@ -15,6 +15,7 @@ use crate::client::core::Unsent;
 use crate::client::driver::Stop;
 use crate::client::limit::TimeLimit;
 use crate::client::method::Method;
+use crate::client::reconnect::{Sent, received};
 use crate::client::route::{Route, start_classic, wait_classic};
 use crate::client::sending::send_message;
 use crate::connection::Arrived;
@@ -52,6 +53,15 @@ impl<'a, Req: Message, Resp: Message + Default> Call<'a, Req, Resp> {
         self
     }
 
+    /// Says that it does no harm if the call is made twice. On a channel that
+    /// [reconnects](crate::ChannelBuilder::reconnect), one that was under way when its connection ended is
+    /// then sent again on the next one, within the same timeout; once, unless
+    /// [set](crate::Reconnect::resends). On other channels it changes nothing.
+    pub fn idempotent(mut self) -> Self {
+        self.limit.idempotent = true;
+        self
+    }
+
     #[cfg(feature = "tokio")]
     pub(super) fn limited(self, limit: TimeLimit) -> Self {
         Self { limit, ..self }
@@ -73,6 +83,11 @@ impl<'a, Req: Message, Resp: Message + Default> Call<'a, Req, Resp> {
     /// - `Internal`: the handler panicked, or a message did not decode.
     #[inline]
     pub fn wait(self) -> Result<Response<Resp>, Status> {
+        if let Route::Again(channel) = self.route {
+            return recorded(self.method, || {
+                channel.wait(self.method, self.limit, &mut &self.request, read_response)
+            });
+        }
         self.start()?.wait()
     }
 
@@ -97,6 +112,9 @@ impl<'a, Req: Message, Resp: Message + Default> Call<'a, Req, Resp> {
     /// The same, where the call is recorded elsewhere.
     #[inline]
     pub(super) fn send(mut self) -> Result<InFlight<'a>, Status> {
+        if let Route::Again(channel) = self.route {
+            return Ok(InFlight::Again(channel.start(self.method, self.limit, &mut &self.request)?));
+        }
         let deadline = self.limit.end();
         let core = match self.route {
             Route::Ring(core) => &**core,
@@ -108,6 +126,7 @@ impl<'a, Req: Message, Resp: Message + Default> Call<'a, Req, Resp> {
                 self.limit = intercepted.pass(self.method, self.request.metadata_mut(), self.limit)?;
                 return Self { route: intercepted.channel.route(), ..self }.send();
             }
+            Route::Again(_) => unreachable!("looked at above"),
         };
         let unsent = core.begin(self.method, deadline)?;
         let (head, len) = (unsent.head(self.method)?, self.request.get_ref().encoded_len());
@@ -154,10 +173,20 @@ impl<Resp> fmt::Debug for Pending<'_, Resp> {
     }
 }
 
+/// Makes a call in one go, and has it recorded.
+pub(super) fn recorded<R>(method: Method, make: impl FnOnce() -> Result<R, Status>) -> Result<R, Status> {
+    let mut record = Record::begin(Side::Client, method.name());
+    let _entered = record.enter();
+    let outcome = make();
+    record.end(outcome.as_ref().err());
+    outcome
+}
+
 /// The sent half of every call, typed or raw.
 pub(super) enum InFlight<'a> {
     Ring(OnRing<'a>),
     Classic(Lease<'a>),
+    Again(Box<Sent<'a>>),
 }
 
 /// A call that was sent over the ring.
@@ -170,7 +199,7 @@ pub(super) struct OnRing<'a> {
 
 impl<'a> InFlight<'a> {
     pub(super) fn new(core: &'a Core, ticket: Ticket, deadline: Option<Instant>) -> Self {
-        Self::Ring(OnRing { core, ticket: Some(ticket), deadline })
+        Self::Ring(OnRing::new(core, ticket, deadline))
     }
 
     /// Waits for the reply, and reads it if it is no failure.
@@ -179,13 +208,19 @@ impl<'a> InFlight<'a> {
         match self {
             Self::Ring(call) => call.wait(read),
             Self::Classic(lease) => wait_classic(lease, read),
+            Self::Again(sent) => sent.wait(read),
         }
     }
 }
 
-impl OnRing<'_> {
+impl<'a> OnRing<'a> {
+    #[inline]
+    pub(super) fn new(core: &'a Core, ticket: Ticket, deadline: Option<Instant>) -> Self {
+        Self { core, ticket: Some(ticket), deadline }
+    }
+
     #[inline(always)]
-    fn wait<R>(mut self, read: impl Fn(Arrived<'_>) -> Result<R, Status>) -> Result<R, Status> {
+    pub(super) fn wait<R>(mut self, read: impl Fn(Arrived<'_>) -> Result<R, Status>) -> Result<R, Status> {
         let ticket = self.ticket.take().expect("taken here alone");
         self.core.wait(ticket, self.deadline, successful(read))
     }
@@ -279,7 +314,7 @@ pub(super) fn undecodable(error: &DecodeError) -> Status {
 #[cold]
 pub(super) fn failure(code: u32, mut payload: Arrived<'_>) -> Status {
     let metadata = payload.take_metadata();
-    Status::decode_payload(code, &payload.into_vec()).with_metadata(metadata)
+    received(Status::decode_payload(code, &payload.into_vec()).with_metadata(metadata))
 }
 
 impl Drop for OnRing<'_> {

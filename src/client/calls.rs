@@ -345,8 +345,8 @@ impl CallTable {
         let (pending, left) = (generation | PENDING, generation | phase);
         let state = &self.cell(ticket.index()).state;
         loop {
-            // Release pairs with the Acquire in `deliver`. Acquire with the Release in `with_flow`: the leader
-            // is through with the flow. Relaxed on failure: `take` synchronises.
+            // Release pairs with the Acquire in `deliver`. Acquire with the Release in `with_flow`: the
+            // leader is through with the flow. Relaxed on failure: `take` synchronises.
             match state.compare_exchange(pending, left, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return true,
                 // The few instructions that the leader takes to hand a message to a stream.

@@ -1,5 +1,5 @@
-//! What there was no room for and nobody waits with: cancellations, a bit per call cell, and the credits and ends
-//! of streams. Sent by whoever finds room.
+//! What there was no room for and nobody waits with: cancellations, a bit per call cell, and the credits and
+//! ends of streams. Sent by whoever finds room.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use prost::Message;
 
@@ -12,6 +13,7 @@ use crate::client::connect::{self, Connect, ConnectError};
 use crate::client::intercepted::Intercepted;
 use crate::client::method::Method;
 use crate::client::raw::RawCall;
+use crate::client::reconnect::{ChannelState, Reconnect, Reconnecting};
 use crate::client::route::Route;
 use crate::client::streams::{BidiStreamingCall, ClientStreamingCall, ServerStreamingCall};
 use crate::connection::{Backing, Config, Lane, MAX_IN_FLIGHT, MAX_METADATA};
@@ -28,8 +30,9 @@ use crate::rpc::{Chain, Interceptor, OutgoingCall, Request, Status};
 /// one of the waiting threads receives for all of them, and a channel that nobody waits on costs nothing.
 ///
 /// A channel that lost its server stays closed, and its calls return
-/// [`Code::Unavailable`](crate::Code::Unavailable): connect again. The same holds in a process that was
-/// forked from the one that connected. A classic channel finds a server that was started anew.
+/// [`Code::Unavailable`](crate::Code::Unavailable): connect again, or have the channel
+/// [do so](ChannelBuilder::reconnect). A classic channel finds a server that was started anew. In a process
+/// that was forked from the one that connected, no channel is of use: connect again there.
 #[derive(Clone)]
 pub struct Channel {
     route: Route,
@@ -42,6 +45,14 @@ impl Channel {
 
     pub(super) fn route(&self) -> &Route {
         &self.route
+    }
+
+    /// What its calls come to, once they have been looked at.
+    fn bare(&self) -> &Route {
+        match &self.route {
+            Route::Intercepted(intercepted) => &intercepted.channel.route,
+            route => route,
+        }
     }
 
     /// The same channel, with these interceptors if there are any.
@@ -91,7 +102,18 @@ impl Channel {
 
     /// Sets limits before connecting.
     pub fn builder() -> ChannelBuilder {
-        ChannelBuilder { config: Config::default(), classic_connections: 64, interceptors: Chain::default() }
+        ChannelBuilder {
+            config: Config::default(),
+            classic_connections: 64,
+            reconnect: None,
+            interceptors: Chain::default(),
+        }
+    }
+
+    /// A channel that connects to `path` when it is first called, and connects again as
+    /// [`Reconnect::default`] has it: see [`ChannelBuilder::connect_lazy`].
+    pub fn connect_lazy(path: impl AsRef<Path>) -> Self {
+        Self::builder().connect_lazy(path)
     }
 
     /// Looks a method up by its full name, `/package.Service/Method`.
@@ -103,6 +125,7 @@ impl Channel {
             Route::Ring(core) => core.method(name),
             Route::Classic(pool) => pool.method(name),
             Route::Intercepted(intercepted) => intercepted.channel.method(name),
+            Route::Again(channel) => channel.method(name),
         }
     }
 
@@ -154,7 +177,9 @@ impl Channel {
     /// Takes `len` bytes of the memory that messages travel in, to be filled and given to [`raw`](Self::raw).
     ///
     /// Waits up to 30 seconds while everything is in use. On a classic channel it is ordinary memory, which
-    /// is copied when it is sent.
+    /// is copied when it is sent. On one that [reconnects](ChannelBuilder::reconnect) it is of the present
+    /// connection, and fails with [`Code::InvalidArgument`](crate::Code::InvalidArgument) if it is sent
+    /// when there is another one.
     ///
     /// # Errors
     /// [`Code::ResourceExhausted`](crate::Code::ResourceExhausted) naming the limit, if `len` exceeds
@@ -165,31 +190,93 @@ impl Channel {
             Route::Ring(core) => core.loan(len),
             Route::Classic(pool) => pool.loan(len),
             Route::Intercepted(intercepted) => intercepted.channel.loan(len),
+            Route::Again(channel) => channel.loan(len),
         }
     }
 
-    /// Who serves, as the kernel told at connect; on a classic channel, when the newest of its connections
-    /// was made.
+    /// Who serves, as the kernel told at connect; on a channel with more than one connection, when the
+    /// newest was made. Where there was none yet: process 0, of this process's user and group.
     pub fn peer(&self) -> Credentials {
         match &self.route {
             Route::Ring(core) => core.link.credentials(),
             Route::Classic(pool) => pool.peer(),
             Route::Intercepted(intercepted) => intercepted.channel.peer(),
+            Route::Again(channel) => channel.peer(),
         }
     }
 
     /// Whether the connection is known to be closed; it never opens again.
     ///
-    /// Nobody watches a connection that nobody waits on, so a server's death shows here only after a call met
-    /// it. A classic channel opens connections anew, and so is closed nowhere but in a forked process.
+    /// Nobody watches a connection that nobody waits on, so a server's death shows here only after a call
+    /// met it; [`state`](Self::state) looks. A classic channel opens connections anew, and so is closed
+    /// nowhere but in a forked process; one that [reconnects](ChannelBuilder::reconnect) also when it has
+    /// given up.
     pub fn is_closed(&self) -> bool {
         match &self.route {
             Route::Ring(core) => core.link.is_closed(),
             Route::Classic(pool) => pool.is_closed(),
             Route::Intercepted(intercepted) => intercepted.channel.is_closed(),
+            Route::Again(channel) => channel.state() == ChannelState::Shutdown,
+        }
+    }
+
+    /// What its connection is like, in gRPC's words.
+    ///
+    /// Looks whether the server is still there, which costs a system call. A channel that does not
+    /// reconnect is `Ready`, or `Shutdown` once its server has gone or takes no further calls; a classic
+    /// one is `Ready`, or in a forked process `Shutdown`.
+    pub fn state(&self) -> ChannelState {
+        let shut = match &self.route {
+            Route::Ring(core) => {
+                core.look();
+                core.check_open().is_err()
+            }
+            Route::Classic(pool) => pool.is_closed(),
+            Route::Again(channel) => return channel.state(),
+            Route::Intercepted(intercepted) => return intercepted.channel.state(),
+        };
+        if shut { ChannelState::Shutdown } else { ChannelState::Ready }
+    }
+
+    /// Sleeps until the [state](Self::state) is another one than `from`, `timeout` at most; returns it as
+    /// it is then.
+    ///
+    /// Nobody connects meanwhile but who calls. That a connection has ended is noticed within 50 ms, and
+    /// a state that lasts for less may be missed.
+    pub fn wait_for_state_change(&self, from: ChannelState, timeout: Duration) -> ChannelState {
+        let begun = Instant::now();
+        loop {
+            let state = self.state();
+            let left = timeout.saturating_sub(begun.elapsed()).min(STATE_LOOKS);
+            if state != from || left.is_zero() {
+                return state;
+            }
+            match self.bare() {
+                Route::Again(channel) => channel.wait_for_news(left),
+                _ => thread::sleep(left),
+            }
+        }
+    }
+
+    /// Waits until the [state](Self::state) is another one than `from`, and returns it, as
+    /// [`wait_for_state_change`](Self::wait_for_state_change) does for a thread.
+    #[cfg(feature = "tokio")]
+    pub async fn state_changed(&self, from: ChannelState) -> ChannelState {
+        loop {
+            let state = self.state();
+            if state != from {
+                return state;
+            }
+            match self.bare() {
+                Route::Again(channel) => channel.await_news(STATE_LOOKS).await,
+                _ => tokio::time::sleep(STATE_LOOKS).await,
+            }
         }
     }
 }
+
+/// How often a connection is looked at by those who wait for another state.
+const STATE_LOOKS: Duration = Duration::from_millis(50);
 
 impl fmt::Debug for Channel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -200,6 +287,7 @@ impl fmt::Debug for Channel {
             Route::Intercepted(intercepted) => {
                 debug.field("channel", &intercepted.channel).field("interceptors", &intercepted.chain)
             }
+            Route::Again(channel) => debug.field("reconnecting", channel),
         };
         debug.finish_non_exhaustive()
     }
@@ -212,6 +300,7 @@ pub struct ChannelBuilder {
     config: Config,
     classic_connections: usize,
     interceptors: Chain<OutgoingCall>,
+    reconnect: Option<Reconnect>,
 }
 
 impl ChannelBuilder {
@@ -294,6 +383,26 @@ impl ChannelBuilder {
         self
     }
 
+    /// Has the channel connect again when its connection has ended; it stays closed unless this is set.
+    ///
+    /// Whoever calls makes the next connection; there is no thread for it. Calls that begin while there is
+    /// none wait for it, each within its own time and the [patience](Reconnect::patience) of the channel.
+    /// Those under way when a connection ends fail with [`Code::Unavailable`](crate::Code::Unavailable),
+    /// unless they are [idempotent](crate::Call::idempotent); a server that shuts down answers those that
+    /// it has begun, while those that begin go to its successor.
+    ///
+    /// A [`Method`] stays good: on each connection it is found by its name, and calls of one that the
+    /// server there does not have return [`Code::Unimplemented`](crate::Code::Unimplemented). Connecting
+    /// for the first time fails as without this, unless it is [lazy](Self::connect_lazy). In a forked
+    /// process the channel does not connect: calls return `Unavailable` there, as on other channels.
+    ///
+    /// A call costs a look at the clock more than without this, and one that is awaited or started an
+    /// allocation. A classic channel connects again in its own way, whatever this says.
+    pub fn reconnect(mut self, reconnect: Reconnect) -> Self {
+        self.reconnect = Some(reconnect);
+        self
+    }
+
     /// Most connections of a classic channel, and so most of its calls that are under way at one time, at
     /// least 1; 64 unless set, as the published client has it. They are opened as they are needed, and stay.
     ///
@@ -313,14 +422,25 @@ impl ChannelBuilder {
     /// A connection to the server that listens on the Unix socket at `path`, to be
     /// [waited for](Connect::wait).
     pub fn connect(self, path: impl AsRef<Path>) -> Connect {
-        Connect::new(path.as_ref(), self.config, None).intercepted(self.interceptors)
+        Connect::new(path.as_ref(), self.config).reconnect(self.reconnect).intercepted(self.interceptors)
+    }
+
+    /// A channel that connects to `path` when it is first called, by that call, and connects again later as
+    /// [`reconnect`](Self::reconnect) was told, or as [`Reconnect::default`] has it.
+    ///
+    /// Never fails: calls do, if no connection comes about within their time.
+    pub fn connect_lazy(self, path: impl AsRef<Path>) -> Channel {
+        let policy = self.reconnect.unwrap_or_default();
+        Channel::new(Route::Again(Reconnecting::new(path.as_ref(), self.config, policy, None)))
+            .with_chain(self.interceptors)
     }
 
     /// A connection to the server of the classic protocol that listens on the Unix socket at `path`; see
     /// [`Channel::connect_classic`]. Of the limits, those of message size, connect timeout and connections
     /// apply.
     pub fn connect_classic(self, path: impl AsRef<Path>) -> Connect {
-        Connect::new(path.as_ref(), self.config, Some(self.classic_connections))
+        Connect::new(path.as_ref(), self.config)
+            .classic(self.classic_connections)
             .intercepted(self.interceptors)
     }
 

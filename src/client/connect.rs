@@ -18,6 +18,7 @@ use crate::client::attempt::{Attempt, BACKLOG_PAUSE};
 use crate::client::channel::Channel;
 use crate::client::classic::Pool;
 use crate::client::core::Core;
+use crate::client::reconnect::{Reconnect, Reconnecting};
 use crate::client::route::Route;
 use crate::connection::Config;
 use crate::error::Violation;
@@ -83,13 +84,30 @@ pub struct Connect<C = Channel> {
     config: Config,
     /// Most connections of a classic channel; `None` for one that has shared memory.
     classic: Option<usize>,
+    /// Whether, and how, the channel connects again.
+    reconnect: Option<Reconnect>,
     interceptors: Chain<OutgoingCall>,
     client: PhantomData<fn() -> C>,
 }
 
 impl Connect {
-    pub(super) fn new(path: &Path, config: Config, classic: Option<usize>) -> Self {
-        Self { path: path.to_owned(), config, classic, interceptors: Chain::default(), client: PhantomData }
+    pub(super) fn new(path: &Path, config: Config) -> Self {
+        Self {
+            path: path.to_owned(),
+            config,
+            classic: None,
+            reconnect: None,
+            interceptors: Chain::default(),
+            client: PhantomData,
+        }
+    }
+
+    pub(super) fn classic(self, connections: usize) -> Self {
+        Self { classic: Some(connections), ..self }
+    }
+
+    pub(super) fn reconnect(self, reconnect: Option<Reconnect>) -> Self {
+        Self { reconnect, ..self }
     }
 
     pub(super) fn intercepted(self, interceptors: Chain<OutgoingCall>) -> Self {
@@ -100,8 +118,17 @@ impl Connect {
 impl<C> Connect<C> {
     /// A client on the channel, of a type that generated code has.
     pub fn client<D: From<Channel>>(self) -> Connect<D> {
-        let Self { path, config, classic, interceptors, client: _ } = self;
-        Connect { path, config, classic, interceptors, client: PhantomData }
+        let Self { path, config, classic, reconnect, interceptors, client: _ } = self;
+        Connect { path, config, classic, reconnect, interceptors, client: PhantomData }
+    }
+
+    fn route(&self, core: Arc<Core>) -> Route {
+        match self.reconnect {
+            None => Route::Ring(core),
+            Some(policy) => {
+                Route::Again(Reconnecting::new(&self.path, self.config.clone(), policy, Some(core)))
+            }
+        }
     }
 }
 
@@ -113,7 +140,7 @@ impl<C: From<Channel>> Connect<C> {
     /// [`ConnectError`] says what stands in the way and what to do.
     pub fn wait(self) -> Result<C, ConnectError> {
         let route = match self.classic {
-            None => Route::Ring(connect(&self.path, self.config)?),
+            None => self.route(connect(&self.path, self.config.clone())?),
             Some(connections) => {
                 Route::Classic(Arc::new(Pool::connect(&self.path, &self.config, connections)?))
             }
@@ -140,18 +167,18 @@ impl<C: From<Channel> + 'static> IntoFuture for Connect<C> {
                     thread.await.map_err(|_| ConnectError::Os(io::ErrorKind::Interrupted.into()))?;
                 return channel.map(C::from);
             }
-            let attempt = Attempt::new(&self.path, self.config.handshake_timeout);
+            let attempt = Attempt::new(&*self.path, self.config.handshake_timeout);
             let socket = loop {
                 match attempt.reach()? {
                     Some(socket) => break socket,
                     None => tokio::time::sleep(BACKLOG_PAUSE).await,
                 }
             };
-            let mut greeting = attempt.greet(socket, self.config)?;
+            let mut greeting = attempt.greet(socket, self.config.clone())?;
             loop {
                 match greeting.advance()? {
                     Some(answer) => {
-                        let channel = Channel::new(Route::Ring(greeting.finish(answer)?));
+                        let channel = Channel::new(self.route(greeting.finish(answer)?));
                         return Ok(channel.with_chain(self.interceptors).into());
                     }
                     None => greeting.ready().await?,
@@ -169,7 +196,8 @@ impl<C> fmt::Debug for Connect<C> {
 
 fn connect(path: &Path, config: Config) -> Result<Arc<Core>, ConnectError> {
     let attempt = Attempt::new(path, config.handshake_timeout);
-    shake_hands(attempt, reach(&attempt)?, config)
+    let socket = reach(&attempt)?;
+    shake_hands(attempt, socket, config)
 }
 
 /// Shakes hands over a socket that is connected; `name` stands for its path in errors.
@@ -178,7 +206,7 @@ pub(super) fn over(socket: Socket, name: &Path, config: Config) -> Result<Arc<Co
 }
 
 /// Sleeps until the server has taken us in.
-pub(super) fn reach(attempt: &Attempt<'_>) -> Result<Socket, ConnectError> {
+pub(super) fn reach(attempt: &Attempt) -> Result<Socket, ConnectError> {
     loop {
         match attempt.reach()? {
             Some(socket) => return Ok(socket),
@@ -187,12 +215,12 @@ pub(super) fn reach(attempt: &Attempt<'_>) -> Result<Socket, ConnectError> {
     }
 }
 
-fn shake_hands(attempt: Attempt<'_>, socket: Socket, config: Config) -> Result<Arc<Core>, ConnectError> {
+fn shake_hands(attempt: Attempt, socket: Socket, config: Config) -> Result<Arc<Core>, ConnectError> {
     let mut greeting = attempt.greet(socket, config)?;
     loop {
         match greeting.advance()? {
             Some(answer) => return greeting.finish(answer),
-            None => greeting.wait()?,
+            None => greeting.wait(Duration::MAX)?,
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::client::drivers::Drivers;
 use crate::client::lead::Lead;
 use crate::client::method::Method;
 use crate::client::space::SpaceWaiters;
+use crate::client::streams::Places;
 use crate::connection::{Arrived, Event, Flow, Head, Link, SendFailure, Slot, call_index};
 use crate::error::Violation;
 use crate::raw::Loan;
@@ -40,11 +41,13 @@ pub(crate) struct Core {
     pub(crate) calls: CallTable,
     pub(crate) lead: Lead<Driver>,
     pub(crate) space: SpaceWaiters,
+    /// The numbers above those of the cells.
+    pub(super) sender_places: Places,
     cancels: Cancels,
     /// The server takes no further requests.
-    draining: AtomicBool,
+    pub(super) draining: AtomicBool,
     /// Tells this channel's methods from those of others.
-    id: u32,
+    pub(super) id: u32,
     /// The drivers that lead for the tasks that wait.
     #[cfg(feature = "tokio")]
     pub(super) drivers: Drivers,
@@ -58,9 +61,10 @@ impl Core {
         Arc::new_cyclic(|_core| Self {
             link,
             calls: CallTable::new(cells),
-            // Twice: the sending half of a call with streams waits beside the other one.
+            // Twice: the sending halves of calls with streams wait beside the others.
             lead: Lead::new(driver, 2 * cells),
             space: SpaceWaiters::new(2 * cells),
+            sender_places: Places::new(cells, cells),
             cancels: Cancels::new(cells),
             draining: AtomicBool::new(false),
             id: Method::next_channel(),
@@ -106,11 +110,6 @@ impl Core {
         let claim = || self.calls.claim_for_streams(flow);
         let ticket = claim().map_or_else(|| self.claim_after_reaping(claim), Ok)?;
         Ok(Unsent { core: self, ticket, deadline })
-    }
-
-    /// The number at which the sending half of a call with streams waits.
-    pub(super) fn sender_index(&self, ticket: Ticket) -> usize {
-        ticket.index() + self.calls.capacity()
     }
 
     /// A cell when all seem to be in flight. Calls that were given up hold theirs until somebody takes their
@@ -259,7 +258,8 @@ impl Core {
         }
     }
 
-    /// Retries `attempt` until it succeeds, fails for good, or has taken too long. `index` is the caller's number.
+    /// Retries `attempt` until it succeeds, fails for good, or has taken too long. `index` is the caller's
+    /// number.
     #[cold]
     pub(super) fn wait_for_space<T>(
         &self,

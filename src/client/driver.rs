@@ -131,13 +131,24 @@ impl Driver {
     /// Hands out what has come, until `done` says so or nothing more can have: never waits.
     pub(crate) fn reap(&mut self, core: &Core, mut done: impl FnMut() -> bool) {
         for _ in 0..core.calls.capacity().div_ceil(TURN) {
+            if core.link.is_socket_lane() {
+                self.read_socket(core, &mut Nothing);
+            }
             self.turn(core, &mut Nothing);
             if done() || core.link.is_closed() {
                 return;
             }
-            if core.link.is_socket_lane() {
-                self.read_socket(core, &mut Nothing);
-            }
+        }
+    }
+
+    /// Takes in what has come, also that the server has gone: never waits.
+    pub(super) fn look_around(&mut self, core: &Core) {
+        self.read_socket(core, &mut Nothing);
+        if !core.link.is_closed() {
+            self.turn(core, &mut Nothing);
+        }
+        if core.link.is_closed() {
+            self.closed(core, &mut Nothing);
         }
     }
 

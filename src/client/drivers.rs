@@ -19,6 +19,7 @@
 use std::fmt;
 use std::future::Future;
 use std::hash::{Hash, Hasher};
+use std::io::ErrorKind;
 use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
@@ -75,12 +76,17 @@ impl Drivers {
 
     #[cold]
     fn spawn(&self, seat: Seat, runtime: &Handle) -> Result<(), Status> {
-        let readiness = Readiness::of(self.poller.clone()).map_err(|error| match error.raw_os_error() {
-            Some(_) => {
-                Status::resource_exhausted(format!("a call cannot be awaited: {error}; see ulimit -n"))
+        let readiness = match Readiness::of(self.poller.clone()) {
+            Ok(readiness) => readiness,
+            // Two tasks of one runtime have looked before either had a seat. The runtime watches a poller
+            // once: the other one has the driver, and this seat wakes, as it is dropped, who counts on it.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
+            Err(error) if error.raw_os_error().is_some() => {
+                let problem = format!("a call cannot be awaited: {error}; see ulimit -n");
+                return Err(Status::resource_exhausted(problem));
             }
-            None => the_runtime_ends(),
-        })?;
+            Err(_) => return Err(the_runtime_ends()),
+        };
         let core = seat.core.clone();
         let task = runtime.spawn(Task { readiness, rung: false, vigil: Vigil::None, seat });
         // A runtime that ends drops at once what is spawned on it. Whoever waits on would be told so by the
@@ -190,5 +196,22 @@ impl Future for Task {
 impl fmt::Debug for Drivers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Drivers").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As for the slower one of two tasks that await the first calls of a channel at once.
+    #[test]
+    fn a_runtime_that_watches_the_poller_has_a_driver() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _entered = runtime.enter();
+        let poller = Arc::new(Poller::new().unwrap());
+        let drivers = Drivers::new(Weak::new(), poller.clone());
+        let first = Readiness::of(poller).unwrap();
+        drivers.ensure().unwrap();
+        drop(first);
     }
 }

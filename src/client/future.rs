@@ -1,5 +1,7 @@
 //! Calls that are awaited: a machine that a task polls, from sending the request to reading the reply.
 
+mod again;
+
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
@@ -19,12 +21,15 @@ use crate::client::limit::TimeLimit;
 use crate::client::method::Method;
 use crate::client::patience::Patience;
 use crate::client::raw::{RawCall, keep};
+use crate::client::reconnect::Reconnecting;
 use crate::client::route::Route;
 use crate::client::sending::{send_bytes, send_message};
 use crate::client::space::Registered;
 use crate::connection::{Arrived, Head, Link, Prepared, SendFailure};
 use crate::raw::{Payload, RawBody};
 use crate::rpc::{MetadataMap, Record, Request, Response, Side, Status};
+
+use again::{BytesCall, TypedCall};
 
 /// What distinguishes the kinds of calls from each other.
 trait Kind<'a>: Unpin {
@@ -41,7 +46,18 @@ trait Kind<'a>: Unpin {
 
     /// The same call for a thread that may block. What is left is not sent.
     fn elsewhere(&mut self, route: Route, method: Method, limit: TimeLimit) -> Blocking<Self::Reply>;
+
+    /// The same call for a channel that reconnects. What is left is not sent.
+    fn again(
+        &mut self,
+        channel: &'a Reconnecting,
+        method: Method,
+        limit: TimeLimit,
+    ) -> Moving<'a, Self::Reply>;
 }
+
+/// A call that goes from one connection to the next. In a box: it keeps the connection that it borrows.
+type Moving<'a, R> = Pin<Box<dyn Future<Output = Result<R, Status>> + Send + 'a>>;
 
 /// A call that waits on a thread of its own.
 type Blocking<R> = Box<dyn FnOnce() -> Result<R, Status> + Send>;
@@ -53,6 +69,7 @@ type Passing<'a> = Pin<Box<dyn Future<Output = Result<(MetadataMap, TimeLimit), 
 struct Machine<'a, K: Kind<'a>> {
     kind: K,
     stage: Stage<'a, K::Reply>,
+    was_sent: bool,
     record: Record,
 }
 
@@ -83,19 +100,18 @@ enum Stage<'a, R> {
     },
     /// On a classic channel, whose connections block: a thread of the runtime has it.
     Elsewhere(JoinHandle<Result<R, Status>>),
+    /// On a channel that reconnects.
+    Again(Moving<'a, R>),
     Done,
 }
 
 impl<'a, K: Kind<'a>> Machine<'a, K> {
     fn new(route: &'a Route, method: Method, limit: TimeLimit, kind: K) -> Self {
-        Self { kind, stage: Stage::Unsent { route, method, limit }, record: Record::default() }
+        let stage = Stage::Unsent { route, method, limit };
+        Self { kind, stage, was_sent: false, record: Record::default() }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<K::Reply, Status>> {
-        if let Stage::Unsent { method, .. } = &self.stage {
-            self.record = Record::begin(Side::Client, method.name());
-        }
-        let _entered = self.record.enter();
         let outcome = match &mut self.stage {
             &mut Stage::Unsent { route, method, limit } => self.begin(cx, route, method, limit),
             Stage::Intercepted { .. } => self.pass(cx),
@@ -106,11 +122,24 @@ impl<'a, K: Kind<'a>> Machine<'a, K> {
                 joined
                     .unwrap_or_else(|_| Err(Status::cancelled("the runtime ended before the call was made")))
             }),
+            Stage::Again(call) => call.as_mut().poll(cx),
             Stage::Done => panic!("a call was polled after it had completed"),
         };
+        if outcome.is_ready() {
+            self.stage = Stage::Done;
+        }
+        outcome
+    }
+
+    /// The same, for a call that is recorded here.
+    fn poll_recorded(&mut self, cx: &mut Context<'_>) -> Poll<Result<K::Reply, Status>> {
+        if let Stage::Unsent { method, .. } = &self.stage {
+            self.record = Record::begin(Side::Client, method.name());
+        }
+        let _entered = self.record.enter();
+        let outcome = self.poll(cx);
         if let Poll::Ready(outcome) = &outcome {
             self.record.end(outcome.as_ref().err());
-            self.stage = Stage::Done;
         }
         outcome
     }
@@ -135,6 +164,10 @@ impl<'a, K: Kind<'a>> Machine<'a, K> {
                 let passing: Passing<'a> = Box::pin(intercepted.pass_async(method, metadata, limit));
                 self.stage = Stage::Intercepted { route: intercepted.channel.route(), method, passing };
                 return self.pass(cx);
+            }
+            Route::Again(channel) => {
+                self.stage = Stage::Again(self.kind.again(channel, method, limit));
+                return self.poll(cx);
             }
         };
         let deadline = limit.end();
@@ -193,6 +226,7 @@ impl<'a, K: Kind<'a>> Machine<'a, K> {
     }
 
     fn sent(&mut self, cx: &mut Context<'_>, unsent: Unsent<'a>) -> Poll<Result<K::Reply, Status>> {
+        self.was_sent = true;
         let mut call = OnRing::sent(unsent);
         if let Some(outcome) = call.try_wait(K::read) {
             return Poll::Ready(outcome);
@@ -272,6 +306,16 @@ where
             call.send()?.wait(read_response)
         })
     }
+
+    fn again(
+        &mut self,
+        channel: &'a Reconnecting,
+        method: Method,
+        limit: TimeLimit,
+    ) -> Moving<'a, Self::Reply> {
+        let call = TypedCall::<Req, Resp>::new(self.request.take().expect("not sent before"));
+        Box::pin(channel.call(method, limit, call))
+    }
 }
 
 /// A call that is awaited. Dropping it cancels the call.
@@ -294,7 +338,7 @@ where
     type Output = Result<Response<Resp>, Status>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.get_mut().0.poll(cx)
+        self.get_mut().0.poll_recorded(cx)
     }
 }
 
@@ -364,6 +408,12 @@ impl<'a> Kind<'a> for Raw<'a> {
             call.send()?.wait(keep)
         })
     }
+
+    fn again(&mut self, channel: &'a Reconnecting, method: Method, limit: TimeLimit) -> Moving<'a, Payload> {
+        let body = std::mem::replace(&mut self.body, RawBody::Slice(&[]));
+        let metadata = std::mem::take(&mut self.metadata);
+        Box::pin(channel.call(method, limit, BytesCall { body, metadata }))
+    }
 }
 
 /// A raw call that is awaited, as [`ResponseFuture`] is. Dropping it cancels the call.
@@ -374,7 +424,7 @@ impl Future for RawResponseFuture<'_> {
     type Output = Result<Payload, Status>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.get_mut().0.poll(cx)
+        self.get_mut().0.poll_recorded(cx)
     }
 }
 

@@ -1,19 +1,21 @@
-//! How long a call may take.
+//! What limits a call: its time, and whether it may be made twice.
 
 use std::time::{Duration, Instant};
 
-/// The limits that were set on a call; the earlier one holds.
+/// The limits that were set on a call; of the times, the earlier one holds.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct TimeLimit {
     /// From sending it on.
     pub(super) timeout: Option<Duration>,
     pub(super) deadline: Option<Instant>,
+    /// Whether it may be made twice.
+    pub(super) idempotent: bool,
 }
 
 impl TimeLimit {
     /// The same with another end.
     pub(super) fn ending(self, deadline: Option<Instant>) -> Self {
-        Self { timeout: None, deadline }
+        Self { timeout: None, deadline, ..self }
     }
 
     /// When a call that is sent now ends at the latest. A timeout beyond the clock's range is none.
@@ -36,7 +38,7 @@ mod tests {
         let now = Instant::now();
         let (soon, late) = (now + Duration::from_secs(1), now + Duration::from_secs(1000));
         let limit = |timeout: Option<u64>, deadline| {
-            TimeLimit { timeout: timeout.map(Duration::from_secs), deadline }.end()
+            TimeLimit { timeout: timeout.map(Duration::from_secs), deadline, idempotent: false }.end()
         };
         assert_eq!(limit(None, None), None);
         assert_eq!(limit(None, Some(soon)), Some(soon));

@@ -10,7 +10,8 @@ use crate::rpc::Status;
 /// return [`Code::Unimplemented`](crate::Code::Unimplemented) without leaving the process.
 ///
 /// On a [classic](crate::Channel::connect_classic) channel names do travel. Such a server does not say what
-/// methods it has, so all of them count as known, and only a call can tell.
+/// methods it has, so all of them count as known, and only a call can tell. The same holds where a channel
+/// [reconnects](crate::ChannelBuilder::reconnect): the next server may have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Method {
     /// The channel that it was looked up on.
@@ -40,7 +41,7 @@ impl Method {
         self.name
     }
 
-    /// Whether the server has it; on a classic channel, whether it may have it.
+    /// Whether the server has it; on a classic channel, and on one that reconnects, whether it may have it.
     pub fn is_known(&self) -> bool {
         self.id != UNKNOWN
     }

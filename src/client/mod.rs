@@ -9,7 +9,8 @@
 //!      Lead ──── Driver          the one thread that drives the session for all
 //! ```
 //!
-//! A channel to a server of the classic protocol has a pool of connections instead: see `classic`.
+//! A channel to a server of the classic protocol has a pool of connections instead: see `classic`. One that
+//! reconnects has one `Core` after the other: see `reconnect`.
 
 #[cfg(feature = "tokio")]
 mod alarm;
@@ -34,6 +35,7 @@ mod method;
 #[cfg(feature = "tokio")]
 mod patience;
 mod raw;
+mod reconnect;
 mod route;
 mod sending;
 mod space;
@@ -48,6 +50,7 @@ pub use connect::{Connect, ConnectError};
 pub use future::{RawResponseFuture, ResponseFuture};
 pub use method::Method;
 pub use raw::{PendingRaw, RawCall};
+pub use reconnect::{ChannelState, Reconnect};
 #[cfg(feature = "tokio")]
 pub use streams::SendFuture;
 pub use streams::{

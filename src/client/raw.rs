@@ -3,9 +3,10 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::client::call::InFlight;
+use crate::client::call::{InFlight, recorded};
 use crate::client::limit::TimeLimit;
 use crate::client::method::Method;
+use crate::client::reconnect::Plain;
 use crate::client::route::{Route, start_classic_raw};
 use crate::client::sending::send_bytes;
 use crate::connection::Arrived;
@@ -47,6 +48,13 @@ impl<'a> RawCall<'a> {
         self
     }
 
+    /// Says that it does no harm if the call is made twice: see
+    /// [`Call::idempotent`](crate::Call::idempotent).
+    pub fn idempotent(mut self) -> Self {
+        self.limit.idempotent = true;
+        self
+    }
+
     #[cfg(feature = "tokio")]
     pub(super) fn limited(self, limit: TimeLimit) -> Self {
         Self { limit, ..self }
@@ -62,7 +70,11 @@ impl<'a> RawCall<'a> {
     /// # Errors
     /// As [`Call::wait`](crate::Call::wait), and `InvalidArgument` for a loan of another channel.
     #[inline]
-    pub fn wait(self) -> Result<Payload, Status> {
+    pub fn wait(mut self) -> Result<Payload, Status> {
+        if let Route::Again(channel) = self.route {
+            let mut body = Plain { body: &mut self.body, metadata: &self.metadata };
+            return recorded(self.method, || channel.wait(self.method, self.limit, &mut body, keep));
+        }
         self.start()?.wait()
     }
 
@@ -88,6 +100,10 @@ impl<'a> RawCall<'a> {
     /// The same, where the call is recorded elsewhere.
     #[inline]
     pub(super) fn send(mut self) -> Result<InFlight<'a>, Status> {
+        if let Route::Again(channel) = self.route {
+            let mut body = Plain { body: &mut self.body, metadata: &self.metadata };
+            return Ok(InFlight::Again(channel.start(self.method, self.limit, &mut body)?));
+        }
         let deadline = self.limit.end();
         let core = match self.route {
             Route::Ring(core) => &**core,
@@ -99,6 +115,7 @@ impl<'a> RawCall<'a> {
                 self.limit = intercepted.pass(self.method, &mut self.metadata, self.limit)?;
                 return Self { route: intercepted.channel.route(), ..self }.send();
             }
+            Route::Again(_) => unreachable!("looked at above"),
         };
         let unsent = core.begin(self.method, deadline)?;
         let head = unsent.head(self.method)?;

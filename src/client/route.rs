@@ -1,4 +1,4 @@
-//! What carries the calls of a channel: one connection of the ring lane, or a pool of classic ones.
+//! What carries the calls of a channel: one connection, one after the other, or a pool of classic ones.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,6 +9,7 @@ use crate::client::classic::{Lease, Pool};
 use crate::client::core::Core;
 use crate::client::intercepted::Intercepted;
 use crate::client::method::Method;
+use crate::client::reconnect::Reconnecting;
 use crate::connection::{Arrived, Outside};
 use crate::raw::RawBody;
 use crate::ring::Inline;
@@ -19,6 +20,8 @@ use crate::rpc::{Letter, MetadataMap, Request, Status, write_bytes, write_messag
 pub(super) enum Route {
     Ring(Arc<Core>),
     Classic(Arc<Pool>),
+    /// One connection after the other.
+    Again(Arc<Reconnecting>),
     /// Another channel, whose calls are looked at first.
     Intercepted(Arc<Intercepted>),
 }

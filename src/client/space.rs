@@ -2,7 +2,7 @@
 //! [`SpaceNews`].
 
 use crate::connection::SpaceNews;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering, fence};
 
 /// The callers that could not send for want of space.
 pub(crate) struct SpaceWaiters {
@@ -36,8 +36,12 @@ impl SpaceWaiters {
         drop(Registered { waiters: self, news, index });
     }
 
-    /// Calls `wake` with the cell of everybody who waits and was counted when the caller looked.
+    /// Calls `wake` with the cell of everybody who waits and was counted when the caller looked, or who has
+    /// not seen what the caller did before this.
     pub(crate) fn for_each(&self, mut wake: impl FnMut(usize)) {
+        // Pairs with the one in `SpaceNews::register`: whoever registers sees in its last try what was done,
+        // or its bit is seen here. Credits and ends of calls have no count that they look at.
+        fence(Ordering::SeqCst);
         for (word, bits) in self.bits.iter().enumerate() {
             // Relaxed: the Acquire of the count has made visible the bits that it counts.
             let mut bits = bits.load(Ordering::Relaxed);

@@ -19,24 +19,19 @@
 //! |---|---|---|
 //! | balance | whoever sends subtracts, the driver adds | Relaxed: it carries nothing but itself, and whoever waits for it is woken by way of its own |
 //! | allowance | the driver subtracts, the reader adds | Relaxed: the credit, which its sender acts upon, comes after it through ring and peer |
-//! | owed | the reader; once it is gone, the driver | Relaxed; `deaf` hands it over |
+//! | owed | whoever takes out of the inbox: the reader, and once it is gone the driver too | Relaxed, by read-modify-write: it carries nothing but itself |
 //! | deaf | the reader, once | `fence(SeqCst)` after it, and between the driver's push and its look: one of the two empties the inbox |
+//! | awaited | the reader sets it, the driver clears it | Relaxed: a hint |
 //! | ended | the driver, once | Release after the last message ↔ Acquire in `has_ended` |
 //! | over | whoever ends the call, once | Release ↔ Acquire in `is_over` |
 
 use std::fmt;
-use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
-use crossbeam_queue::SegQueue;
-use prost::Message;
-
-use crate::connection::link::Link;
 use crate::connection::received::Received;
-use crate::connection::send::{Head, Prepared, SendFailure, send_whole};
 use crate::error::Violation;
-use crate::sync::{AtomicBool, AtomicI64, AtomicU32, AtomicWaker, Ordering, fence};
+use crate::sync::{AtomicBool, AtomicI64, AtomicWaker, Ordering, SegQueue, fence};
 use crate::wire::Metadata;
 
 /// What a message costs beside its own bytes: its entry.
@@ -47,10 +42,11 @@ pub(crate) struct Flow {
     window: u32,
     balance: AtomicI64,
     allowance: AtomicI64,
-    owed: AtomicU32,
+    owed: AtomicI64,
     inbox: SegQueue<Received>,
     headers: OnceLock<Metadata>,
     deaf: AtomicBool,
+    awaited: AtomicBool,
     ended: AtomicBool,
     over: AtomicBool,
     /// Who waits to read, where that is not a call's cell.
@@ -66,10 +62,11 @@ impl Flow {
             window,
             balance: AtomicI64::new(window.into()),
             allowance: AtomicI64::new(window.into()),
-            owed: AtomicU32::new(0),
+            owed: AtomicI64::new(0),
             inbox: SegQueue::new(),
             headers: OnceLock::new(),
             deaf: AtomicBool::new(false),
+            awaited: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             over: AtomicBool::new(false),
             reader: AtomicWaker::new(),
@@ -142,11 +139,17 @@ impl Flow {
         // Pairs with the one in `stop_reading`.
         fence(Ordering::SeqCst);
         if self.deaf.load(Ordering::Relaxed) {
-            self.empty();
-            return Ok(self.read(cost));
+            return Ok(self.empty());
         }
         self.reader.wake();
         Ok(None)
+    }
+
+    /// Whether a reader waits for the next message, and so takes it from where it lies. A hint, true once each
+    /// time that it begins to wait: one that has been woken need not come.
+    pub(crate) fn take_awaited(&self) -> bool {
+        // Looked at first: mostly nobody waits.
+        self.awaited.load(Ordering::Relaxed) && self.awaited.swap(false, Ordering::Relaxed)
     }
 
     /// The peer's last message has come.
@@ -188,28 +191,35 @@ impl Flow {
     }
 
     fn read(&self, cost: i64) -> Option<u32> {
-        // A single message may cost more than the window; its length is below `max_message_size`.
-        let cost = u32::try_from(cost).unwrap_or(u32::MAX);
-        let owed = self.owed.load(Ordering::Relaxed).saturating_add(cost);
-        if owed < self.window.div_ceil(2) {
-            self.owed.store(owed, Ordering::Relaxed);
+        let owed = self.owed.fetch_add(cost, Ordering::Relaxed) + cost;
+        if owed < i64::from(self.window.div_ceil(2)) {
             return None;
         }
-        self.owed.store(0, Ordering::Relaxed);
+        // Beside another one who is here, one of the two grants it all.
+        let owed = self.owed.swap(0, Ordering::Relaxed);
+        // A single message may cost more than the window; its length is below `max_message_size`.
+        let owed = u32::try_from(owed).unwrap_or(u32::MAX);
         self.allowance.fetch_add(owed.into(), Ordering::Relaxed);
-        Some(owed)
+        (owed > 0).then_some(owed)
     }
 
-    /// Nobody reads any more: what is there is dropped, and so will be what comes.
-    pub(crate) fn stop_reading(&self) {
+    /// Nobody reads any more: what is there is dropped, and so will be what comes. What is returned is to be
+    /// granted, if the call goes on.
+    #[must_use]
+    pub(crate) fn stop_reading(&self) -> Option<u32> {
         self.deaf.store(true, Ordering::Relaxed);
         // Pairs with the one in `receive`.
         fence(Ordering::SeqCst);
-        self.empty();
+        self.empty()
     }
 
-    fn empty(&self) {
-        while self.inbox.pop().is_some() {}
+    /// Drops what is there: that counts as read.
+    fn empty(&self) -> Option<u32> {
+        let mut cost = 0;
+        while let Some(message) = self.inbox.pop() {
+            cost += Self::cost(message.len());
+        }
+        self.read(cost)
     }
 
     /// Whether no message follows those that are there.
@@ -239,32 +249,13 @@ impl Flow {
     /// Leaves the waker of whoever waits to read. It must look once more after that.
     pub(crate) fn watch_reader(&self, waker: &Waker) {
         self.reader.register(waker);
+        self.awaited.store(true, Ordering::Relaxed);
     }
 
     /// The same of whoever waits to send.
     pub(crate) fn watch_writer(&self, waker: &Waker) {
         self.writer.register(waker);
     }
-}
-
-/// Sends a message of a call's stream; [`SendFailure::Wait`] for credit as for space. What an attempt that had to
-/// wait has done already is in `prepared`.
-pub(crate) fn send_in_flow<L: Deref<Target = Link> + Clone, M: Message>(
-    link: &L,
-    flow: &Flow,
-    call_id: u32,
-    message: &M,
-    prepared: &mut Option<Prepared<L>>,
-) -> Result<(), SendFailure> {
-    let len = message.encoded_len();
-    if !flow.spend(len) {
-        return Err(SendFailure::Wait);
-    }
-    let sent = send_whole(link, Head::Message { call_id }, &[], message, len, prepared);
-    if sent.is_err() {
-        flow.unspend(len);
-    }
-    sent
 }
 
 impl fmt::Debug for Flow {
@@ -277,7 +268,7 @@ impl fmt::Debug for Flow {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(mmap_rpc_loom)))]
 mod tests {
     use super::*;
     use crate::connection::Outside;
@@ -345,7 +336,7 @@ mod tests {
         let (sender, reader) = (Flow::new(1000), Flow::new(1000));
         assert!(sender.spend(72));
         assert_eq!(reader.receive(message(72)), Ok(None));
-        reader.stop_reading();
+        assert_eq!(reader.stop_reading(), None);
         assert!(!reader.has_message());
         let mut granted = 0;
         for _ in 0..100 {
@@ -356,6 +347,24 @@ mod tests {
             }
         }
         assert!(granted > 30 && !reader.has_message());
+    }
+
+    #[test]
+    fn what_is_there_when_nobody_reads_any_more_is_granted_again() {
+        let (sender, reader) = (Flow::new(1000), Flow::new(1000));
+        while sender.spend(72) {
+            assert_eq!(reader.receive(message(72)), Ok(None));
+        }
+        sender.credit(reader.stop_reading().expect("all of it")).unwrap();
+        assert!(sender.may_send() && sender.credit(1).is_err(), "no more and no less");
+    }
+
+    #[test]
+    fn a_reader_awaits_one_message_at_a_time() {
+        let flow = Flow::new(1000);
+        assert!(!flow.take_awaited());
+        flow.watch_reader(Waker::noop());
+        assert!(flow.take_awaited() && !flow.take_awaited());
     }
 
     #[test]

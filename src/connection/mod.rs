@@ -44,13 +44,15 @@ pub use config::{Backing, Lane};
 pub(crate) use config::{Config, FILE_BACKING, MAX_IN_FLIGHT, call_index};
 pub(crate) use control::{SocketState, read_control};
 pub(crate) use fill::Filled;
-pub(crate) use flow::{Flow, send_in_flow};
+pub(crate) use flow::Flow;
 pub(crate) use frames::Frames;
 pub(crate) use handshake::{ClientHandshake, HandshakeError, answer, check_methods, printable, refusal};
 pub(crate) use lane::UNKNOWN_METHOD;
 pub(crate) use link::Link;
 pub(crate) use received::{Arrived, Kept, Outside, Received};
-pub(crate) use send::{Head, Prepared, SendFailure, Slot, encode_inline, prepare, prepare_bytes, send_whole};
+pub(crate) use send::{
+    Head, Prepared, SendFailure, Slot, encode_inline, prepare, prepare_bytes, send_in_flow, send_whole,
+};
 pub(crate) use session::{Event, Polled, Role, Session, Watch};
 pub(crate) use space::SpaceNews;
 #[cfg(feature = "tokio")]

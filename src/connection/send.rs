@@ -7,6 +7,7 @@ use std::sync::Arc;
 use prost::Message;
 
 use crate::connection::annotated::prepare_annotated;
+use crate::connection::flow::Flow;
 use crate::connection::link::Link;
 use crate::connection::writer::{encode, encode_short};
 use crate::layout::{Handle, copy_to_slot};
@@ -266,6 +267,26 @@ pub(crate) fn send_whole<L: Deref<Target = Link> + Clone, M: Message>(
         });
     }
     prepared.as_mut().expect("made above").send(link)
+}
+
+/// Sends a message of a call's stream; [`SendFailure::Wait`] for credit as for space. What an attempt that had to
+/// wait has done already is in `prepared`.
+pub(crate) fn send_in_flow<L: Deref<Target = Link> + Clone, M: Message>(
+    link: &L,
+    flow: &Flow,
+    call_id: u32,
+    message: &M,
+    prepared: &mut Option<Prepared<L>>,
+) -> Result<(), SendFailure> {
+    let len = message.encoded_len();
+    if !flow.spend(len) {
+        return Err(SendFailure::Wait);
+    }
+    let sent = send_whole(link, Head::Message { call_id }, &[], message, len, prepared);
+    if sent.is_err() {
+        flow.unspend(len);
+    }
+    sent
 }
 
 /// Copies bytes to where they will travel, as [`prepare`] does with a message.

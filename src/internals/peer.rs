@@ -39,10 +39,22 @@ pub const CANCEL: u32 = 3;
 pub const GOAWAY: u32 = 4;
 /// Kind byte of an entry that means nothing.
 pub const NOP: u32 = 5;
+/// Kind byte of a message of a stream.
+pub const MESSAGE: u32 = 6;
+/// Kind byte of the end of a client's messages.
+pub const END: u32 = 7;
+/// Kind byte of a credit.
+pub const CREDIT: u32 = 8;
+/// Kind byte of what a server says before its first message.
+pub const HEADERS: u32 = 9;
 /// Flag, in the place that it has in `head[0]`: the message lies in a slot.
 pub const SLOT: u32 = 1 << 8;
 /// Flag beside it: the message is still being written there.
 pub const FILL: u32 = 2 << 8;
+/// Flag: the call has streams.
+pub const STREAM: u32 = 4 << 8;
+/// Flag beside it: the client's messages follow.
+pub const MORE: u32 = 8 << 8;
 
 /// How long a peer waits for the honest side before its test has failed.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -65,6 +77,38 @@ impl RawEntry {
     /// A successful reply with an empty message.
     pub fn reply(call_id: u32) -> Self {
         Self { head: [REPLY, call_id, 0, 0, 0, 0, 0], body: [0; 12] }
+    }
+
+    /// What is said of a stream: a kind, and the number that a credit has.
+    pub fn of_stream(kind: u32, call_id: u32, code: u32) -> Self {
+        Self { head: [kind, call_id, code, 0, 0, 0, 0], body: [0; 12] }
+    }
+
+    /// The same, with flags.
+    pub fn flags(mut self, flags: u32) -> Self {
+        self.head[0] |= flags;
+        self
+    }
+
+    /// The same, with metadata of `length` bytes at the beginning of its message.
+    pub fn metadata(mut self, length: u16) -> Self {
+        self.head[0] |= u32::from(length) << 16;
+        self
+    }
+
+    /// The same, with a message of these bytes inside the entry.
+    ///
+    /// # Panics
+    /// If an entry has no room for them.
+    pub fn bytes(mut self, bytes: &[u8]) -> Self {
+        self.head[5] = bytes.len() as u32;
+        for (word, eight) in self.body.iter_mut().zip(bytes.chunks(8)) {
+            let mut all = [0; 8];
+            all[..eight.len()].copy_from_slice(eight);
+            *word = u64::from_le_bytes(all);
+        }
+        assert!(bytes.len() <= 96, "{} bytes in an entry", bytes.len());
+        self
     }
 
     /// The same, with a message of `length` zeros inside the entry.

@@ -20,12 +20,17 @@ pub struct Credentials {
 /// This process, as a peer would see it.
 #[cfg(test)]
 pub(crate) fn own_credentials() -> Credentials {
-    Credentials { pid: std::process::id(), uid: effective_uid(), gid: rustix::process::getegid().as_raw() }
+    Credentials { pid: std::process::id(), uid: effective_uid(), gid: effective_gid() }
 }
 
 /// The user this process acts as.
 pub(crate) fn effective_uid() -> u32 {
     rustix::process::geteuid().as_raw()
+}
+
+/// And the group.
+pub(crate) fn effective_gid() -> u32 {
+    rustix::process::getegid().as_raw()
 }
 
 /// The kernel's `struct ucred`.

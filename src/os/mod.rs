@@ -23,9 +23,9 @@ mod store;
 
 pub(crate) use cpu::current_cpu;
 pub use credentials::Credentials;
-pub(crate) use credentials::effective_uid;
 #[cfg(test)]
 pub(crate) use credentials::own_credentials;
+pub(crate) use credentials::{effective_gid, effective_uid};
 pub(crate) use doorbell::Doorbell;
 pub(crate) use fork::ForkMark;
 pub(crate) use listener::Listener;

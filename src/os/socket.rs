@@ -165,6 +165,14 @@ impl Socket {
         credentials::of_peer(self.0.as_fd())
     }
 
+    /// Whether the peer has closed its end. What it sent before may still be there to be read.
+    pub(crate) fn has_hung_up(&self) -> bool {
+        let mut watched = [PollFd::new(&self.0, PollFlags::RDHUP)];
+        // A look that fails has seen nothing.
+        let seen = poll(&mut watched, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+        seen.is_ok() && watched[0].revents().intersects(PollFlags::RDHUP | PollFlags::HUP)
+    }
+
     /// Ends the conversation in both directions; the peer reads the end of the stream. Other copies of the
     /// descriptor do not keep it open.
     pub(crate) fn shutdown(&self) {

@@ -21,6 +21,7 @@ pub(crate) use private::{Private, Short};
 pub(crate) use record::{Entered, IS_ON, Record, Side, Span, lasting};
 pub(crate) use request::Context;
 pub use request::{Request, Response};
+pub(crate) use status::REFUSED;
 pub use status::{Code, Status};
 pub(crate) use waiting::block_on;
 pub(crate) use wanted::{Callers, Listing, Wanted};

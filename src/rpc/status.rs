@@ -13,6 +13,9 @@ use crate::wire::Metadata;
 /// Longest text of a status on the wire, in bytes.
 const MAX_MESSAGE: usize = 4096;
 
+/// What a server that is shutting down says of a call that it has not begun.
+pub(crate) const REFUSED: &str = "the server is shutting down";
+
 /// The outcome of a call, with gRPC's names and numbers.
 ///
 /// The set is closed, as gRPC's is: a number outside of it reads as [`Code::Unknown`].

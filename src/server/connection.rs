@@ -4,11 +4,13 @@ use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::connection::{CloseReason, Event, Flow, Link, Polled, Session, SocketState, Watch, read_control};
+use crate::connection::{
+    Arrived, CloseReason, Event, Flow, Link, Polled, Session, SocketState, Watch, read_control,
+};
 use crate::error::Violation;
 use crate::os::{Interest, Poller, RoomWatch, current_cpu};
 use crate::ring::{Shape, UNKNOWN_CPU};
-use crate::rpc::{Record, Status};
+use crate::rpc::{REFUSED, Record, Status};
 use crate::server::caller::Caller;
 use crate::server::exchange::{Incoming, serve};
 use crate::server::flows::Flows;
@@ -174,13 +176,24 @@ impl Connection {
             // The client says that it is through, and a moment later its socket says so too. Not to wait for
             // that keeps a client that only says so from having us look for ever.
             Ok(SocketState::Dry { .. }) if self.peer.link.peer_has_closed() => self.hung_up(shared),
-            Ok(SocketState::Dry { .. }) => {}
-            Ok(SocketState::More { .. }) => self.unread = true,
+            Ok(SocketState::Dry { freed_space }) => self.note_space(freed_space),
+            Ok(SocketState::More { freed_space }) => {
+                self.note_space(freed_space);
+                self.unread = true;
+            }
             Ok(SocketState::HungUp) => self.hung_up(shared),
             // The failure has closed the connection.
             Err(_) => {}
         }
         true
+    }
+
+    /// The socket may have brought room for our region to grow.
+    fn note_space(&self, freed: bool) {
+        if freed {
+            // The next turn looks, whether or not anybody waits.
+            self.peer.link.space.freed();
+        }
     }
 
     /// Whether what came over the socket waits until the client has taken some replies.
@@ -296,8 +309,7 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         // Nobody waits for what its handlers have still to answer.
-        self.flows.finish_all();
-        self.peer.calls.cancel_all();
+        self.flows.cancel_all(&self.peer.calls);
     }
 }
 
@@ -319,7 +331,7 @@ fn handle(
             };
             let call = Incoming { call_id, method, deadline: deadline_of(deadline_us), flow, many };
             if shared.is_draining() {
-                let status = Status::unavailable("the server is shutting down");
+                let status = Status::unavailable(REFUSED);
                 let executor = shared.dispatch.executor();
                 let record = Record::default();
                 serve(Caller::Ring(peer), executor, call, payload, record, |exchange| exchange.fail(&status));
@@ -327,13 +339,10 @@ fn handle(
                 shared.dispatch.call(Caller::Ring(peer), call, payload);
             }
         }
-        Event::Cancel { call_id } => {
-            flows.find(call_id).inspect(|flow| flow.finish());
-            peer.calls.cancel(call_id);
-        }
+        Event::Cancel { call_id } => flows.cancel(&peer.calls, call_id),
         Event::Message { call_id, payload } => {
-            if let Some(bytes) = flows.expect(call_id)?.receive(payload.keep())? {
-                peer.credit(call_id, bytes);
+            if let Some(flow) = flows.expect(call_id)? {
+                receive(peer, flow, call_id, payload)?;
             }
         }
         // These two may be late: of no use to a call that has ended, and no harm.
@@ -346,6 +355,22 @@ fn handle(
         }
     }
     Ok(len)
+}
+
+/// A message has come for a handler.
+fn receive(peer: &Peer, flow: &Flow, call_id: u32, payload: Arrived<'_>) -> Result<(), Violation> {
+    if !flow.take_awaited()
+        && let Some(outside) = payload.outside.take()
+    {
+        // The slot goes back at once: a handler that reads slowly must not keep the client's memory from calls
+        // that others make.
+        *payload.outside = Some(outside.made_private());
+    }
+    match flow.receive(payload.keep())? {
+        Some(bytes) if !flow.is_over() => peer.credit(call_id, bytes),
+        _ => {}
+    }
+    Ok(())
 }
 
 /// A request has come whose call has streams.

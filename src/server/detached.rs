@@ -112,7 +112,8 @@ impl Owed {
         self.caller.as_ref().forget(self.call.call_id);
         if let Some(flow) = &self.call.flow {
             flow.finish();
-            flow.stop_reading();
+            // The call is over: nothing is granted any more.
+            let _ = flow.stop_reading();
         }
         self.given = true;
     }

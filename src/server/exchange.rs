@@ -269,6 +269,9 @@ impl<'a> Held<'a> {
     #[inline(always)]
     fn run<T>(&mut self, handler: impl FnOnce(&mut Self, Context) -> Result<T, Status>) -> Result<T, Status> {
         self.check_wanted()?;
+        if self.call.flow.is_some() {
+            return Err(other_shape());
+        }
         let context = self.context();
         let outcome = handler(self, context);
         self.check_wanted()?;
@@ -295,9 +298,8 @@ impl<'a> Held<'a> {
     /// Leaves the answer to somebody else.
     #[cold]
     pub(super) fn owe(&mut self) -> Owed {
-        let (mut owed, record) = (None, mem::take(&mut self.record));
-        self.finish(|_, answer| owed = Some(answer));
-        let answer = owed.expect("finish() hands it over");
+        let (answer, record) = (self.hand_over(), mem::take(&mut self.record));
+        self.answered = true;
         Owed::new(self.caller.to_owned(), self.call.clone(), answer, self.executor.count(), record)
     }
 
@@ -310,10 +312,7 @@ impl<'a> Held<'a> {
     ) -> Result<(R, Metadata, Context), Status> {
         self.check_wanted()?;
         if self.call.flow.is_none() || self.call.many != many {
-            return Err(Status::unimplemented(
-                "client and server do not agree on which sides of this method are streams; build both from \
-                 one .proto file",
-            ));
+            return Err(other_shape());
         }
         let (request, metadata) = request(self)?;
         Ok((request, metadata, self.context()))
@@ -382,14 +381,24 @@ impl<'a> Held<'a> {
 
     #[inline(always)]
     fn finish(&mut self, answer: impl FnOnce(Caller<'a>, Answer)) {
+        if let Some(flow) = &self.call.flow {
+            end_unserved(flow);
+        }
+        self.record.end(None);
+        let owed = self.hand_over();
+        answer(self.caller, owed);
+        self.answered = true;
+    }
+
+    /// What the answer is to say. The request goes.
+    #[inline(always)]
+    fn hand_over(&mut self) -> Answer {
         // An unread request gives its slot back before its caller can send another. Looked at first, because
         // to drop nothing is a call as well.
         if self.request.outside.is_some() {
             *self.request.outside = None;
         }
-        self.record.end(None);
-        answer(self.caller, Answer { call_id: self.call.call_id, released: self.released });
-        self.answered = true;
+        Answer { call_id: self.call.call_id, released: self.released }
     }
 }
 
@@ -409,6 +418,22 @@ pub(super) fn panic_text(panic: &(dyn Any + Send)) -> Status {
 pub(super) fn text_of(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or_default()
+}
+
+/// A call whose streams no handler reads: what has come of them, and what is on its way, keeps no memory.
+#[cold]
+fn end_unserved(flow: &Flow) {
+    flow.finish();
+    // The call is over: nothing is granted any more.
+    let _ = flow.stop_reading();
+}
+
+#[cold]
+fn other_shape() -> Status {
+    Status::unimplemented(
+        "client and server do not agree on which sides of this method are streams; build both from one .proto \
+         file",
+    )
 }
 
 #[cold]

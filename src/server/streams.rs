@@ -9,6 +9,7 @@
 //! blocking handler is one that is never pending.
 
 use std::future::poll_fn;
+use std::panic::{self, AssertUnwindSafe};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -20,7 +21,7 @@ use crate::connection::{Flow, Head, Received, SendFailure, send_in_flow, send_wh
 use crate::rpc::{MetadataMap, Request, Response, Status, block_on};
 use crate::server::caller::{Caller, OwnedCaller};
 use crate::server::detached::Owed;
-use crate::server::exchange::{Exchange, Handled, given_up, too_late};
+use crate::server::exchange::{Exchange, Handled, given_up, log_panic, panic_text, too_late};
 use crate::server::peer::Peer;
 use crate::streaming::{Source, Streaming};
 
@@ -200,8 +201,22 @@ impl Outlet {
 
     /// Answers with what a handler comes to.
     async fn respond<Resp: Message>(mut self, handler: impl Future<Output = Result<Response<Resp>, Status>>) {
-        let outcome = self.owed.span().around(handler).await;
+        let outcome = self.owed.span().around(self.caught(handler)).await;
         self.owed.answer(outcome);
+    }
+
+    /// What a handler comes to; a panic is a failure that its caller and the log are told of.
+    async fn caught<T>(&self, handler: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+        let mut handler = pin!(handler);
+        poll_fn(|cx| {
+            // Unwind safe: after a panic the handler is dropped, and the call only answered.
+            let polled = panic::catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(cx)));
+            polled.unwrap_or_else(|panic| {
+                log_panic(self.owed.caller().as_ref(), self.owed.call(), &*panic);
+                Poll::Ready(Err(panic_text(&*panic)))
+            })
+        })
+        .await
     }
 
     /// Answers with what the stream brings that a handler comes to.
@@ -219,7 +234,7 @@ impl Outlet {
             }
             Ok(trailers)
         };
-        match span.around(sent).await {
+        match span.around(self.caught(sent)).await {
             Ok(trailers) => {
                 let mut end = Response::new(());
                 *end.trailers_mut() = trailers;
@@ -229,7 +244,7 @@ impl Outlet {
         }
     }
 
-    async fn send_headers(&mut self, metadata: MetadataMap) -> Result<(), Status> {
+    async fn send_headers(&self, metadata: MetadataMap) -> Result<(), Status> {
         let mut headers = Response::new(());
         *headers.metadata_mut() = metadata;
         let (metadata, head) =
@@ -238,7 +253,7 @@ impl Outlet {
         self.attempt(move || send_whole(&peer.link, head, &metadata, &(), 0, &mut prepared)).await
     }
 
-    async fn send<M: Message>(&mut self, message: &M) -> Result<(), Status> {
+    async fn send<M: Message>(&self, message: &M) -> Result<(), Status> {
         let (peer, flow, call_id) = (self.peer.clone(), self.flow.clone(), self.owed.call().call_id);
         let mut prepared = None;
         self.attempt(move || send_in_flow(&peer.link, &flow, call_id, message, &mut prepared)).await
@@ -315,7 +330,10 @@ impl Source for Requests {
             return Poll::Ready(found);
         }
         self.flow.watch_reader(cx.waker());
-        self.look().map_or(Poll::Pending, Poll::Ready)
+        let Some(found) = self.look() else { return Poll::Pending };
+        // It does not wait after all.
+        self.flow.take_awaited();
+        Poll::Ready(found)
     }
 
     fn metadata(&self) -> Option<&MetadataMap> {
@@ -329,6 +347,10 @@ impl Source for Requests {
 
 impl Drop for Requests {
     fn drop(&mut self) {
-        self.flow.stop_reading();
+        if let Some(bytes) = self.flow.stop_reading()
+            && !self.flow.is_over()
+        {
+            self.peer.credit(self.call_id, bytes);
+        }
     }
 }

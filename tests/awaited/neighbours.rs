@@ -2,13 +2,14 @@
 
 use std::future::{Future, IntoFuture};
 use std::pin::pin;
+use std::sync::Barrier;
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
 use mmap_rpc::Code;
-use testkit::connect;
 use testkit::proto::{EchoClient, SleepRequest};
+use testkit::{PATIENCE, connect};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
@@ -122,4 +123,26 @@ fn outside_of_a_runtime_a_call_says_what_it_lacks() {
     assert_eq!(status.code(), Code::FailedPrecondition);
     assert!(status.message().contains("wait()"), "{status}");
     client.echo(blob(10, 1)).wait().unwrap();
+}
+
+/// The first calls of a channel, all at once, on the threads of one runtime: one of them has it driven, and
+/// no other fails for it.
+#[test]
+fn the_first_calls_of_a_runtime_are_in_nobodys_way() {
+    const THREADS: usize = 4;
+    let server = server();
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    for _ in 0..100 {
+        let client = EchoClient::new(connect(server.path()).unwrap());
+        let all = Barrier::new(THREADS);
+        thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    all.wait();
+                    let call = client.sleep(SleepRequest { milliseconds: 1 }).timeout(PATIENCE);
+                    runtime.block_on(call.into_future()).unwrap();
+                });
+            }
+        });
+    }
 }

@@ -15,7 +15,7 @@ use crate::watch::{
 };
 
 /// A real channel, and the hostile server that has let it in.
-fn visit(builder: mmap_rpc::ChannelBuilder) -> (Channel, Peer) {
+pub(crate) fn visit(builder: mmap_rpc::ChannelBuilder) -> (Channel, Peer) {
     let dir = tempfile::tempdir().unwrap();
     let path = path_in(&dir);
     let host = Host::bind(&path).unwrap();
@@ -28,7 +28,7 @@ fn visit(builder: mmap_rpc::ChannelBuilder) -> (Channel, Peer) {
 
 /// The call fails and says why, so does the log, and the channel stays closed.
 #[track_caller]
-fn is_given_up(channel: &Channel, status: &Status, words: &[&str]) {
+pub(crate) fn is_given_up(channel: &Channel, status: &Status, words: &[&str]) {
     assert_eq!(status.code(), Code::Unavailable, "{status}");
     assert!(words.iter().all(|word| status.message().contains(word)), "{words:?} in {status}");
     let mut all = words.to_vec();

@@ -22,12 +22,24 @@ pub(crate) fn proto_file() -> FileDescriptorProto {
     set.file.into_iter().next().expect("one file")
 }
 
+/// Every message of the proto file by its name; one inside another follows that, as `Outer.Inner`.
+pub(crate) fn proto_messages() -> Vec<(String, DescriptorProto)> {
+    let mut all = Vec::new();
+    for outer in proto_file().message_type {
+        let name = outer.name().to_owned();
+        let inner = outer.nested_type.clone();
+        all.push((name.clone(), outer));
+        all.extend(inner.into_iter().map(|inner| (format!("{name}.{}", inner.name()), inner)));
+    }
+    all
+}
+
 /// The names of fields, message by message.
-pub(crate) struct Schema(Vec<DescriptorProto>);
+pub(crate) struct Schema(Vec<(String, DescriptorProto)>);
 
 impl Schema {
     pub(crate) fn new() -> Self {
-        Self(proto_file().message_type)
+        Self(proto_messages())
     }
 
     /// Name and type of a field; a message's type is its name.
@@ -35,8 +47,8 @@ impl Schema {
         if message == ANY {
             return if number == 1 { ("type_url", None) } else { ("value", None) };
         }
-        let of = self.0.iter().find(|known| known.name() == message);
-        let of = of.unwrap_or_else(|| panic!("no message {message}"));
+        let of = self.0.iter().find(|(known, _)| known == message);
+        let (_, of) = of.unwrap_or_else(|| panic!("no message {message}"));
         let field = of.field.iter().find(|field| field.number() as u64 == number);
         let field = field.unwrap_or_else(|| panic!("{message} has no field {number}"));
         let inner =
@@ -78,6 +90,11 @@ pub(crate) fn varint(mut value: u64) -> Vec<u8> {
     bytes
 }
 
+/// A field that has a length: text, bytes or a message.
+pub(crate) fn delimited(number: u64, bytes: &[u8]) -> Vec<u8> {
+    [varint(number << 3 | 2), varint(bytes.len() as u64), bytes.to_vec()].concat()
+}
+
 fn parse(schema: &Schema, message: &str, mut bytes: &[u8]) -> Vec<(u64, Value)> {
     let mut fields = Vec::new();
     let mut url = String::new();
@@ -113,12 +130,10 @@ fn encode(fields: &[(u64, Value)]) -> Vec<u8> {
 }
 
 fn encode_field(number: u64, value: &Value) -> Vec<u8> {
-    let delimited =
-        |bytes: &[u8]| [varint(number << 3 | 2), varint(bytes.len() as u64), bytes.to_vec()].concat();
     match value {
         Value::Number(value) => [varint(number << 3), varint(*value)].concat(),
-        Value::Text(text) => delimited(text),
-        Value::Message(_, fields) => delimited(&encode(fields)),
+        Value::Text(text) => delimited(number, text),
+        Value::Message(_, fields) => delimited(number, &encode(fields)),
     }
 }
 
@@ -147,9 +162,10 @@ fn describe(schema: &Schema, message: &str, fields: &[(u64, Value)], depth: usiz
         match value {
             Value::Number(value) => lines(&bytes, &format!("{indent}{name} ({number}) = {value}"), out),
             Value::Text(text) => {
-                let text = String::from_utf8_lossy(text);
-                let text =
-                    if text.len() > 30 { format!("{} bytes", text.len()) } else { format!("{text:?}") };
+                let text = match str::from_utf8(text) {
+                    Ok(text) if text.len() <= 30 => format!("{text:?}"),
+                    _ => format!("{} bytes", text.len()),
+                };
                 lines(&bytes, &format!("{indent}{name} ({number}) = {text}"), out);
             }
             Value::Message(kind, inner) => {

@@ -1,12 +1,15 @@
 //! Entries of a ring: what the code refuses and where, and dumps of those of real sessions.
 
+use std::collections::BTreeSet;
+
 use mmap_rpc::internals::peer::{Duel, Move, RawEntry};
 use mmap_rpc::internals::ring::admit;
+use mmap_rpc::internals::wire::ControlMessage;
 
 use crate::document::{Block, Document, Field, assert_seamless, field, number};
-use crate::dump::memory;
+use crate::dump::{self, memory};
 use crate::numbers::section_bytes;
-use crate::session::{CLASSIC, FILE, RING};
+use crate::session::{CLASSIC, FILE, RING, Session};
 
 /// Bytes of an entry.
 type Entry = [u8; 128];
@@ -78,7 +81,7 @@ pub(crate) fn entry(document: &Document, block: &Block) {
             let says = match each.name.as_str() {
                 "kind" => Err("unknown kind"),
                 "flags" => Err("unknown flags"),
-                "meta_len" => Err("metadata length not zero"),
+                "meta_len" => Err("metadata longer than what it is part of"),
                 "handle" => Err("handle without a slot"),
                 "length" => Err("inline length out of range"),
                 "reserved" => Err("reserved word not zero"),
@@ -130,28 +133,60 @@ pub(crate) fn descriptor(document: &Document, block: &Block) {
     assert!(verdict(&[("fill line", lines)]).ends_with("a line that no region has"));
 }
 
+/// The bits of flags by their names, as the table of flags has them.
+fn flag_bits(document: &Document) -> [u64; 4] {
+    let stated = document.block("flags").numbered();
+    ["SLOT", "FILL", "STREAM", "MORE"].map(|name| stated.iter().find(|row| row.1 == name).expect(name).0)
+}
+
 pub(crate) fn kinds(document: &Document, block: &Block) {
     let words = Words::of(document);
+    let [slot, fill, stream, more] = flag_bits(document);
     for row in block.body() {
-        let [kind, name, from, flags, call_id, code, deadline, message] = &row[..] else { panic!("{row:?}") };
+        let [kind, name, from, flags, call_id, code, deadline, content] = &row[..] else { panic!("{row:?}") };
         let kind = number(kind);
-        let takes =
-            |values: &[(&str, u64)]| judge(&words.entry(&[&[("kind", kind)], values].concat())).is_ok();
+        // A credit of nothing is none.
+        let least = u64::from(code == "not 0");
+        let entry =
+            |values: &[(&str, u64)]| words.entry(&[&[("kind", kind), ("code", least)], values].concat());
+        let takes = |values: &[(&str, u64)]| judge(&entry(values)).is_ok();
         assert!(takes(&[]), "{row:?}");
-        let flags: Vec<&str> = flags.split(", ").collect();
-        for (value, text) in [(0, "none"), (1, "SLOT"), (3, "SLOT and FILL")] {
-            assert_eq!(takes(&[("flags", value)]), flags.contains(&text), "{row:?}: {text}");
+        let listed = flags.split(", ").filter(|name| *name != "none").map(|name| match name {
+            "SLOT" => slot,
+            "FILL" => fill,
+            "STREAM" => stream,
+            "MORE" => more,
+            other => panic!("{row:?}: no flag is called {other:?}"),
+        });
+        let listed = listed.fold(0, |all, flag| all | flag);
+        for flags in 0..=u64::from(u8::MAX) {
+            let has = |flag| flags & flag != 0;
+            let agree = (!has(fill) || has(slot) && !has(stream)) && (!has(more) || has(stream));
+            assert_eq!(takes(&[("flags", flags)]), flags & !listed == 0 && agree, "{row:?}: {flags:#x}");
         }
         for (field, cell) in [("call_id", call_id), ("code", code), ("deadline_us", deadline)] {
-            assert_eq!(takes(&[(field, 1)]), cell == "any", "{row:?}: {field}");
-            assert!(cell == "any" || cell == "0");
+            let taken = [0, 1, 1 << 31].map(|value| takes(&[(field, value)]));
+            let expected = match cell.as_str() {
+                "any" => [true; 3],
+                "0" => [true, false, false],
+                "not 0" => [false, true, true],
+                other => panic!("{row:?}: {other:?} is no value"),
+            };
+            assert_eq!(taken, expected, "{row:?}: {field}");
         }
-        assert_eq!(takes(&[("length", 1)]), message == "any", "{row:?}");
-        assert!(message == "any" || message == "none");
+        let taken = [(0, 1), (1, 1), (1, 2)].map(|(meta, all)| takes(&[("meta_len", meta), ("length", all)]));
+        let expected = match content.as_str() {
+            "none" => [false; 3],
+            "message" => [true, false, false],
+            "metadata" => [false, true, false],
+            "metadata, message" => [true; 3],
+            other => panic!("{row:?}: {other:?} is no content"),
+        };
+        assert_eq!(taken, expected, "{row:?}");
         // To the side that it is not for it is a violation.
         let passes = |to_server: bool| {
             let mut duel = Duel::new(to_server).expect("a connection");
-            duel.play(Move::Push(raw(&words.entry(&[("kind", kind)]))));
+            duel.play(Move::Push(raw(&entry(&[]))));
             duel.play(Move::Turn);
             duel.violation().is_none()
         };
@@ -162,7 +197,7 @@ pub(crate) fn kinds(document: &Document, block: &Block) {
             other => panic!("{other:?} is no side"),
         };
         assert_eq!((passes(true), passes(false)), expected, "{row:?}");
-        let names = ["request", "reply", "cancel", "goaway", "nop"];
+        let names = ["request", "reply", "cancel", "goaway", "nop", "message", "end", "credit", "headers"];
         assert_eq!(names.iter().position(|known| known == name), Some(kind as usize - 1));
     }
     let count = block.body().len() as u64;
@@ -172,13 +207,22 @@ pub(crate) fn kinds(document: &Document, block: &Block) {
 
 pub(crate) fn flags(document: &Document, block: &Block) {
     let words = Words::of(document);
-    let [(slot, "SLOT"), (fill, "FILL")] = block.numbered()[..] else { panic!("{block}") };
-    words.accepted(&[("kind", 1), ("flags", slot)]);
-    words.accepted(&[("kind", 1), ("flags", slot | fill)]);
-    assert!(words.refused(&[("kind", 1), ("flags", fill)]).ends_with("a fill without a slot"));
-    for flag in (0..8).map(|bit| 1 << bit).filter(|&flag| flag & (slot | fill) == 0) {
+    let [slot, fill, stream, more] = flag_bits(document);
+    for good in [slot, slot | fill, stream, stream | more, stream | slot, stream | more | slot] {
+        words.accepted(&[("kind", 1), ("flags", good)]);
+    }
+    for (bad, says) in [
+        (fill, "a fill without a slot"),
+        (slot | fill | stream, "a fill of a stream, or with metadata"),
+        (more, "messages follow a call without streams"),
+    ] {
+        assert!(words.refused(&[("kind", 1), ("flags", bad)]).ends_with(says));
+    }
+    let known = slot | fill | stream | more;
+    for flag in (0..8).map(|bit| 1 << bit).filter(|&flag| flag & known == 0) {
         assert!(words.refused(&[("kind", 1), ("flags", flag)]).ends_with("unknown flags"));
     }
+    assert_eq!(block.body().len() as u32, known.count_ones());
 }
 
 /// Every check of an entry by an entry that fails it, and no check without one.
@@ -187,26 +231,85 @@ pub(crate) fn entry_checks(document: &Document, block: &Block) {
     for row in block.body() {
         let bad: &[(&str, u64)] = match row[0].as_str() {
             "the kind is known" => &[("kind", 77)],
-            "no unknown flag" => &[("kind", 1), ("flags", 4)],
+            "no flag that the kind has not" => &[("kind", 2), ("flags", 4)],
             "FILL comes with SLOT" => &[("kind", 1), ("flags", 2)],
-            "meta_len is 0" => &[("kind", 1), ("meta_len", 1)],
+            "with FILL, no STREAM and meta_len 0" => &[("kind", 2), ("flags", 3), ("meta_len", 1)],
+            "MORE comes with STREAM" => &[("kind", 1), ("flags", 8)],
+            "with MORE, no message" => &[("kind", 1), ("flags", 12), ("meta_len", 1), ("length", 2)],
+            "meta_len is at most length" => &[("kind", 1), ("meta_len", 9), ("length", 8)],
+            "a message has no metadata" => &[("kind", 6), ("meta_len", 1), ("length", 1)],
+            "headers have no message" => &[("kind", 9), ("meta_len", 1), ("length", 2)],
             "reserved is 0" => &[("kind", 1), ("reserved", 1)],
             "with SLOT, length is 0" => &[("kind", 1), ("flags", 1), ("length", 1)],
             "without SLOT, length is at most INLINE_BYTES" => &[("kind", 1), ("length", 97)],
             "without SLOT, handle is 0" => &[("kind", 1), ("handle", 1)],
-            "cancel, goaway and nop have neither flags nor length" => &[("kind", 4), ("length", 1)],
-            "unused fields are 0" => &[("kind", 3), ("code", 1)],
+            "all other kinds have no length" => &[("kind", 4), ("length", 1)],
+            "unused fields are 0, and a credit's code is not" => &[("kind", 8), ("code", 0)],
             other => panic!("no check is called {other:?}"),
         };
         // `length` of the head, of two fields with this name the first.
         assert_eq!(words.refused(bad), format!("bad ring entry: {}", row[1]));
     }
-    let source = include_str!("../../src/ring/entry.rs");
-    let check = source.split("fn check(&mut self)").nth(1).expect("the checks");
-    let check = check.split("self.kind = kind").next().expect("their end");
-    let texts: std::collections::BTreeSet<&str> = check.split('"').skip(1).step_by(2).collect();
-    // And the one of the kind, which is elsewhere.
-    assert_eq!(block.body().len(), texts.len() + 1, "{texts:?}");
+    let source = include_str!("../../src/ring/entry/admit.rs");
+    let checks = source.split("fn check(&mut self)").nth(1).expect("the checks");
+    let mut texts: BTreeSet<&str> = checks.split('"').skip(1).step_by(2).collect();
+    // That one is elsewhere.
+    texts.insert("unknown kind");
+    assert_eq!(block.body().iter().map(|row| row[1].as_str()).collect::<BTreeSet<_>>(), texts);
+}
+
+// ---- metadata ----------------------------------------------------------------------------------------
+
+/// The runs of bytes that something takes, as the document writes them.
+fn runs(takes: impl Fn(u8) -> bool) -> String {
+    let mut runs: Vec<(u8, u8)> = Vec::new();
+    for byte in (0..=u8::MAX).filter(|&byte| takes(byte)) {
+        match runs.last_mut() {
+            Some((_, last)) if *last + 1 == byte => *last = byte,
+            _ => runs.push((byte, byte)),
+        }
+    }
+    let shown = |&(first, last): &(u8, u8)| match last - first {
+        0 => format!("{first:#04x}"),
+        _ => format!("{first:#04x} to {last:#04x}"),
+    };
+    runs.iter().map(shown).collect::<Vec<_>>().join(", ")
+}
+
+/// Whether both lanes take metadata of one pair, and no lane alone does.
+fn takes_pair(words: &Words, key: &[u8], value: &[u8]) -> bool {
+    let metadata = dump::delimited(1, &[dump::delimited(1, key), dump::delimited(2, value)].concat());
+    let mut entry =
+        words.entry(&[("kind", 1), ("meta_len", metadata.len() as u64), ("length", metadata.len() as u64)]);
+    let body = field(&words.fields, "body").at as usize;
+    entry[body..body + metadata.len()].copy_from_slice(&metadata);
+    let mut duel = Duel::new(true).expect("a connection");
+    duel.play(Move::Push(raw(&entry)));
+    duel.play(Move::Turn);
+    let on_ring = duel.violation().is_none_or(|text| {
+        assert!(text.contains(": bad control message: Metadata"), "{text}");
+        false
+    });
+    let request = [dump::delimited(2, b"/x/y"), dump::delimited(14, &metadata)].concat();
+    let on_socket = ControlMessage::decode(&dump::delimited(4, &request)).is_ok();
+    assert_eq!(on_ring, on_socket, "{key:x?}: {value:x?}");
+    on_ring
+}
+
+pub(crate) fn metadata_bytes(document: &Document, block: &Block) {
+    let words = Words::of(document);
+    for row in block.body() {
+        let found = match row[0].as_str() {
+            "of a key" => runs(|byte| takes_pair(&words, &[b'k', byte], b"v")),
+            "of a value, if its key does not end with -bin" => runs(|byte| takes_pair(&words, b"k", &[byte])),
+            "of a value, if its key ends with -bin" => runs(|byte| takes_pair(&words, b"k-bin", &[byte])),
+            other => panic!("no bytes {other:?}"),
+        };
+        assert_eq!(row[1], found, "{}", row[0]);
+    }
+    assert_eq!(block.body().len(), 3);
+    assert!(!takes_pair(&words, b"", b"v"), "a key has at least one byte");
+    assert!(takes_pair(&words, b"k", b"") && takes_pair(&words, b"-bin", b"\xff"));
 }
 
 // ---- dumps -------------------------------------------------------------------------------------------
@@ -227,12 +330,12 @@ pub(crate) fn ring_header() -> Vec<String> {
     out
 }
 
-/// The entries of a ring that are used, each as far as it is.
-pub(crate) fn ring_entries(side: usize) -> Vec<String> {
-    let (segment, mut out) = (&RING.memory[side], Vec::new());
+/// The entries of a session's ring that are used, each as far as it is.
+pub(crate) fn ring_entries(session: &Session, side: usize) -> Vec<String> {
+    let (segment, mut out) = (&session.memory[side], Vec::new());
     let at = number_at(segment, 32);
     for (position, cell) in ring(segment).iter().enumerate().filter(|(_, cell)| cell[0] != 0) {
-        let used = if cell[5] == 0 { 32 + u64::from(cell[24]).next_multiple_of(16) } else { 48 };
+        let used = if cell[5] & 1 == 0 { 32 + u64::from(cell[24]).next_multiple_of(16) } else { 48 };
         memory(&format!("position {position}"), segment, at + 128 * position as u64, used, &mut out);
     }
     out

@@ -6,10 +6,11 @@ use mmap_rpc::Code;
 use mmap_rpc::internals::peer::Seal;
 use mmap_rpc::internals::wire::{ClassicMessage, ControlMessage, is_classic};
 use prost::Message;
+use prost_types::FieldDescriptorProto;
 use prost_types::field_descriptor_proto::{Label, Type};
 
 use crate::document::{Block, Document, number};
-use crate::dump::{proto_file, varint};
+use crate::dump::{delimited, proto_messages, varint};
 use crate::refusals;
 use crate::session::{FILE, Frame, RING, SOCKET, Session};
 
@@ -37,13 +38,19 @@ pub(crate) fn connect_request(session: &Session) -> ConnectRequest {
     }
 }
 
+/// The fields of a message by its name.
+fn fields_of(name: &str) -> Vec<FieldDescriptorProto> {
+    let of = proto_messages().into_iter().find(|(known, _)| known == name);
+    of.unwrap_or_else(|| panic!("no message {name}")).1.field
+}
+
 /// A message and its fields, in the proto file's order. Every message has a table.
 pub(crate) fn message(document: &Document, block: &Block) {
-    let file = proto_file();
     let name = block.kind.split(' ').nth(1).expect("a name");
-    let of = file.message_type.iter().find(|message| message.name() == name).expect("a message");
-    let in_file = |field: &prost_types::FieldDescriptorProto| {
+    let in_file = |field: &FieldDescriptorProto| {
         let kind = match field.r#type() {
+            Type::Bool => "bool".to_owned(),
+            Type::Bytes => "bytes".to_owned(),
             Type::Uint32 => "uint32".to_owned(),
             Type::Uint64 => "uint64".to_owned(),
             Type::String => "string".to_owned(),
@@ -57,7 +64,7 @@ pub(crate) fn message(document: &Document, block: &Block) {
         };
         (field.number() as u64, field.name().to_owned(), kind)
     };
-    let expected: Vec<_> = of.field.iter().map(in_file).collect();
+    let expected: Vec<_> = fields_of(name).iter().map(in_file).collect();
     let stated: Vec<_> =
         block.body().iter().map(|row| (number(&row[0]), row[1].clone(), row[2].clone())).collect();
     assert_eq!(stated, expected, "{name}");
@@ -67,7 +74,7 @@ pub(crate) fn message(document: &Document, block: &Block) {
     }
     let tables: BTreeSet<&str> =
         document.blocks.iter().filter_map(|block| block.kind.strip_prefix("message ")).collect();
-    assert_eq!(tables, file.message_type.iter().map(|message| message.name()).collect());
+    assert_eq!(tables, proto_messages().iter().map(|(name, _)| name.as_str()).collect());
 }
 
 /// Checks that a message is refused, in words that name it, once this field of it is zero.
@@ -78,27 +85,25 @@ fn assert_not_zero(message: &str, number: u64, name: &str) {
         "SegmentAdded" => Sum::SegmentAdded(added()),
         "SegmentDropped" => Sum::SegmentDropped(SegmentDropped { segment_id: 1 }),
         "SegmentDropAcknowledged" => Sum::SegmentDropAcknowledged(SegmentDropAcknowledged { segment_id: 1 }),
+        "StreamCredit" => Sum::StreamCredit(StreamCredit { call_id: 0, bytes: 1 }),
         other => panic!("no {other} to be changed"),
     };
     decode(good.clone()).expect("a good message");
-    let file = proto_file();
     let number_in = |outer: &str, inner: &str| {
-        let of = file.message_type.iter().find(|message| message.name() == outer).expect("a message");
-        let field = of.field.iter().find(|field| field.type_name().ends_with(&format!(".{inner}")));
+        let mut fields = fields_of(outer).into_iter();
+        let field = fields.find(|field| field.type_name().ends_with(&format!(".{inner}")));
         field.expect("a field of this type").number() as u64
     };
-    let inside =
-        |number: u64, bytes: Vec<u8>| [varint(number << 3 | 2), varint(bytes.len() as u64), bytes].concat();
     // What comes later in a message is merged into what came before.
     let mut zero = [varint(number << 3), varint(0)].concat();
     let mut outer = message;
     if message == "Limits" {
         outer = "ConnectRequest";
-        zero = inside(number_in(outer, message), zero);
+        zero = delimited(number_in(outer, message), &zero);
     }
-    let changed =
-        [Envelope { message: Some(good) }.encode_to_vec(), inside(number_in("Envelope", outer), zero)];
-    let error = ControlMessage::decode(&changed.concat()).expect_err("refused");
+    let good = Envelope { message: Some(good) }.encode_to_vec();
+    let changed = [good, delimited(number_in("Envelope", outer), &zero)].concat();
+    let error = ControlMessage::decode(&changed).expect_err("refused");
     assert!(error.contains(name) && error.contains("zero"), "{message}.{name}: {error}");
 }
 
@@ -119,6 +124,18 @@ fn request(base_segment_bytes: u64) -> Sum {
         base_segment_bytes,
         ..<_>::default()
     })
+}
+
+/// The most metadata that a side may be willing to take.
+pub(crate) fn most_metadata() -> u64 {
+    let takes = |max_metadata_size: u32| {
+        let Sum::ConnectRequest(mut offer) = request(4096) else { unreachable!("made so") };
+        offer.limits = Some(Limits { max_metadata_size, ..offer.limits.expect("limits") });
+        decode(Sum::ConnectRequest(offer)).is_ok()
+    };
+    let most = (0..1 << 17).take_while(|&size| takes(size)).last().expect("none at all, at least");
+    assert!(!takes(u32::MAX) && (most + 1..1 << 17).all(|size| !takes(size)));
+    most.into()
 }
 
 fn refusal(error: String) -> Sum {
@@ -193,6 +210,10 @@ pub(crate) fn descriptors(_: &Document, block: &Block) {
                 let acknowledged = SegmentDropAcknowledged { segment_id: 1 };
                 let method = RpcRequest { fully_qualified_method_name: "/x/y".into(), ..<_>::default() };
                 let others = [
+                    Sum::StreamMessage(<_>::default()),
+                    Sum::StreamEnd(<_>::default()),
+                    Sum::StreamCredit(StreamCredit { call_id: 0, bytes: 1 }),
+                    Sum::StreamHeaders(<_>::default()),
                     Sum::DisconnectRequest(<_>::default()),
                     Sum::RpcRequest(method),
                     Sum::RpcResponse(<_>::default()),
@@ -201,6 +222,8 @@ pub(crate) fn descriptors(_: &Document, block: &Block) {
                     Sum::CancelRequest(<_>::default()),
                     Sum::Goaway(<_>::default()),
                 ];
+                // And the three that may come with some.
+                assert_eq!(others.len() + 3, fields_of("Envelope").len());
                 others.into_iter().map(count).collect()
             }
             other => panic!("no message is called {other:?}"),
@@ -254,11 +277,9 @@ pub(crate) fn type_urls(_: &Document, block: &Block) {
 
 /// The fields below ten of the messages that both protocols have.
 pub(crate) fn classic_messages(_: &Document, block: &Block) {
-    let file = proto_file();
     let names = ["ConnectRequest", "ConnectResponse", "RPCRequest", "RPCResponse", "DisconnectRequest"];
     let fields = |name: &str| {
-        let of = file.message_type.iter().find(|message| message.name() == name).expect("a message");
-        let low = of.field.iter().filter(|field| field.number() < 10);
+        let low = fields_of(name).into_iter().filter(|field| field.number() < 10);
         let low: Vec<String> = low.map(|field| format!("{} {}", field.number(), field.name())).collect();
         if low.is_empty() { "none".to_owned() } else { low.join(", ") }
     };

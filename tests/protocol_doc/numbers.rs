@@ -81,6 +81,7 @@ pub(crate) fn constants(document: &Document, block: &Block) {
         ("MAX_METHOD_NAME", messages::longest("RPCRequest.fully_qualified_method_name")),
         ("MAX_ERROR_TEXT", messages::longest("RPCResponse.error")),
         ("MAX_PATH", messages::longest("ConnectResponse.mmap_filename")),
+        ("MAX_METADATA", messages::most_metadata()),
         ("MAX_CALLS", request.limits.expect("limits").max_in_flight.into()),
         ("PAGE", page),
         ("HEADER_BYTES", HEADER_BYTES as u64),

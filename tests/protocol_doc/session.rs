@@ -12,12 +12,14 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::thread::{self, JoinHandle};
 
 use mmap_rpc::server::ShutdownHandle;
-use mmap_rpc::{Channel, ChannelBuilder, Request, Response, Server, ServerBuilder, Status};
+use mmap_rpc::{Channel, ChannelBuilder, Code, Lane, Request, Response, Server, ServerBuilder, Status};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, recvmsg, sendmsg,
 };
 use tempfile::TempDir;
+
+use crate::streams;
 
 /// The cache's messages, as `examples/cache` has them.
 pub(crate) mod cache {
@@ -78,11 +80,24 @@ impl Site {
                 let value = kept.lock().expect("not poisoned").clone();
                 Ok(Response::new(GetResponse { value, found: true }))
             }
-            _ => Err(Status::not_found("no such key")),
+            _ if request.metadata().is_empty() => Err(Status::not_found("no such key")),
+            key => {
+                let mut status = Status::with_details(Code::NotFound, "no such key", key.clone());
+                status.metadata_mut().insert("shard", "7").expect("a pair");
+                Err(status)
+            }
         };
         let set = move |request: Request<SetRequest>| {
-            *store.lock().expect("not poisoned") = request.into_inner().value;
-            Ok(Response::new(SetResponse { success: true }))
+            let is_annotated = !request.metadata().is_empty();
+            let value = request.into_inner().value;
+            let len = value.len();
+            *store.lock().expect("not poisoned") = value;
+            let mut response = Response::new(SetResponse { success: true });
+            if is_annotated {
+                response.metadata_mut().insert("shard", "7").expect("a pair");
+                response.trailers_mut().insert("stored", format!("{len} bytes")).expect("a pair");
+            }
+            Ok(response)
         };
         let builder = Server::builder().unary("/cache.Cache/Get", get).unary("/cache.Cache/Set", set);
         let server = setting(builder, dir.path()).bind(dir.path().join("socket")).expect("a server");
@@ -241,6 +256,22 @@ pub(crate) fn get(channel: &Channel, bytes: usize) {
     assert_eq!(get.wait().expect("a reply").into_inner(), GetResponse { value: value(bytes), found: true });
 }
 
+/// A Set of a few bytes, and a Get of a key that there is not; each with metadata there and back.
+fn call_with_metadata(channel: &Channel) {
+    let mut set = Request::new(SetRequest { key: KEY.into(), value: value(8), ttl_seconds: 0 });
+    set.metadata_mut().insert("tenant", "blue").expect("a pair");
+    set.metadata_mut().insert_bin("trace-bin", vec![0, 0xff]).expect("a pair");
+    let mut get = Request::new(GetRequest { key: "key-1".into() });
+    get.metadata_mut().insert("tenant", "blue").expect("a pair");
+    let stored = channel.unary::<_, SetResponse>(&channel.method("/cache.Cache/Set"), set).wait();
+    let stored = stored.expect("a reply");
+    let said = (stored.metadata().get("shard"), stored.trailers().get("stored"));
+    assert_eq!(said, (Some("7"), Some("8 bytes")));
+    let failed = channel.unary::<_, GetResponse>(&channel.method("/cache.Cache/Get"), get).wait();
+    let status = failed.expect_err("no such key");
+    assert_eq!((&status.details()[..], status.metadata().get("shard")), (&b"key-1"[..], Some("7")));
+}
+
 /// A session: what passed, and memory that lay on the table when the calls were over.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -251,7 +282,7 @@ pub(crate) struct Session {
     pub(crate) seals: u32,
 }
 
-fn contents(file: &File) -> Vec<u8> {
+pub(crate) fn contents(file: &File) -> Vec<u8> {
     let len = file.metadata().expect("its length").len();
     let mut bytes = vec![0; len as usize];
     file.read_exact_at(&mut bytes, 0).expect("its bytes");
@@ -281,6 +312,18 @@ fn on_ring() -> Session {
     Session { frames: tap.frames(netstring), memory, seals }
 }
 
+/// Two calls with metadata, on either lane that has them.
+fn with_metadata(lane: Lane) -> Session {
+    let site = Site::start(|server, _| server);
+    let tap = Tap::before(&site);
+    let channel = Channel::builder().lane(lane).connect(tap.path()).wait().expect("a channel");
+    call_with_metadata(&channel);
+    drop(channel);
+    let passed = tap.descriptors();
+    let memory = vec![contents(&passed[0]), contents(&passed[2])];
+    Session { frames: tap.frames(netstring), memory, seals: 0 }
+}
+
 /// A Set and a Get of 64 bytes over the socket, with memory in a file.
 fn on_file() -> Session {
     let site = Site::start(|server, dir| server.file_backing(dir.join("files")));
@@ -299,7 +342,7 @@ fn on_file() -> Session {
 fn on_socket() -> Session {
     let site = Site::start(|server, _| server);
     let tap = Tap::before(&site);
-    let settings = Channel::builder().max_in_flight(u32::MAX).lane(mmap_rpc::Lane::Socket);
+    let settings = Channel::builder().max_in_flight(u32::MAX).lane(Lane::Socket);
     let channel = settings.connect(tap.path()).wait().expect("a channel");
     set(&channel, 40_000);
     get(&channel, 40_000);
@@ -325,4 +368,8 @@ fn on_classic() -> Session {
 pub(crate) static RING: LazyLock<Session> = LazyLock::new(on_ring);
 pub(crate) static FILE: LazyLock<Session> = LazyLock::new(on_file);
 pub(crate) static SOCKET: LazyLock<Session> = LazyLock::new(on_socket);
+pub(crate) static RING_METADATA: LazyLock<Session> = LazyLock::new(|| with_metadata(Lane::Ring));
+pub(crate) static SOCKET_METADATA: LazyLock<Session> = LazyLock::new(|| with_metadata(Lane::Socket));
+pub(crate) static RING_STREAMS: LazyLock<Session> = LazyLock::new(|| streams::session(Lane::Ring));
+pub(crate) static SOCKET_STREAMS: LazyLock<Session> = LazyLock::new(|| streams::session(Lane::Socket));
 pub(crate) static CLASSIC: LazyLock<Session> = LazyLock::new(on_classic);

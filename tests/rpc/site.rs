@@ -144,7 +144,7 @@ fn runtime() -> Runtime {
 }
 
 /// The outcome of a future that waits for nothing but threads: the first poll ends it.
-fn at_once<F: Future>(future: F) -> F::Output {
+pub(crate) fn at_once<F: Future>(future: F) -> F::Output {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(outcome) => outcome,
         Poll::Pending => panic!("a case awaits what has `wait`"),

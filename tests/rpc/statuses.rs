@@ -32,7 +32,8 @@ async fn fail(site: &Site, code: i32, message: &str) -> [Status; 3] {
     via!(site, requests.send(request)).unwrap();
     let both_ways = via!(site, responses.message()).unwrap_err();
     // It is over for who sends as well.
-    via!(site, requests.send(Default::default())).unwrap_err();
+    let ended = via!(site, requests.send(Default::default())).unwrap_err();
+    assert_eq!(ended.code(), Code::Cancelled, "{ended}");
     [unary, streamed, both_ways]
 }
 

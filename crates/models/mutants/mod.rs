@@ -2,6 +2,7 @@
 
 mod calls;
 mod fill;
+mod flow;
 mod lead;
 mod park;
 mod ring;
@@ -23,7 +24,7 @@ pub(crate) struct Mutant {
 }
 
 /// All mutants, by the model file that must notice.
-pub(crate) const TABLES: [&[Mutant]; 7] = [
+pub(crate) const TABLES: [&[Mutant]; 8] = [
     slab::MUTANTS,
     fill::MUTANTS,
     ring::MUTANTS,
@@ -31,4 +32,5 @@ pub(crate) const TABLES: [&[Mutant]; 7] = [
     lead::MUTANTS,
     calls::MUTANTS,
     space::MUTANTS,
+    flow::MUTANTS,
 ];

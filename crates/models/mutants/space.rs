@@ -44,4 +44,18 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         model: "space_waiters::who_is_counted_is_woken",
         fails_with: "deadlock",
     },
+    Mutant {
+        name: "senders_woken_without_a_fence",
+        file: "client/space.rs",
+        edits: &[("        fence(Ordering::SeqCst);\n", "")],
+        model: "space_waiters::credit_wakes_its_sender",
+        fails_with: "deadlock",
+    },
+    Mutant {
+        name: "senders_of_ended_calls_woken_without_a_fence",
+        file: "client/space.rs",
+        edits: &[("        fence(Ordering::SeqCst);\n", "")],
+        model: "space_waiters::the_end_of_a_call_wakes_its_sender",
+        fails_with: "deadlock",
+    },
 ];

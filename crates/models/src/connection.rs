@@ -1,16 +1,40 @@
-//! What the call cells know of a connection, without one: a payload whose end is counted; and the
-//! connection's own file on waiting for space.
+//! What the call cells know of a connection, without one: payloads whose end is counted; and the connection's
+//! own files on waiting for space and on streams.
 
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 
+#[path = "../../../src/connection/flow.rs"]
+mod flow;
 #[path = "../../../src/connection/space.rs"]
 mod space;
 #[path = "../../../src/connection/wakers.rs"]
 mod wakers;
 
+pub(crate) use flow::Flow;
 pub(crate) use space::SpaceNews;
 pub(crate) use wakers::Wakers;
+
+/// Messages of a stream.
+pub(crate) mod received {
+    use loom::sync::Arc;
+    use loom::sync::atomic::{AtomicUsize, Ordering};
+
+    /// One of no bytes, whose end is counted.
+    pub(crate) struct Received(pub(crate) Arc<AtomicUsize>);
+
+    impl Received {
+        pub(crate) fn len(&self) -> usize {
+            0
+        }
+    }
+
+    impl Drop for Received {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
 
 /// A received payload.
 pub(crate) struct Kept {

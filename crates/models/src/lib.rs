@@ -33,6 +33,12 @@ mod connection;
 mod harness;
 mod models;
 
+mod wire {
+    /// What is said of a call apart from its messages: nothing.
+    #[derive(Debug, Default)]
+    pub(crate) struct Metadata;
+}
+
 /// The library's files, each time with one line changed, and the tests that expect a model to fail on them.
 #[allow(
     unused,

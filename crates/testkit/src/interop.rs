@@ -1,6 +1,6 @@
 //! gRPC's interoperability test service (`proto/interop.proto`), by each of its traits.
 //!
-//! Both do the same: what a stream answers with is told in [`Step`]s, which one of them takes as an iterator
+//! Both do the same: what a stream answers with is told in steps, which one of them takes as an iterator
 //! and the other one as a stream.
 
 use std::future::ready;
@@ -150,7 +150,9 @@ type Steps = Box<dyn Iterator<Item = Item>>;
 fn iterated(steps: impl Iterator<Item = Step> + 'static, running: Running) -> Steps {
     Box::new(steps.map_while(move |step| {
         let _ = &running;
-        step.pause().map(thread::sleep);
+        if let Some(pause) = step.pause() {
+            thread::sleep(pause);
+        }
         step.item()
     }))
 }

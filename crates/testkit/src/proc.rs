@@ -75,8 +75,17 @@ pub fn naps(pid: u32) -> u64 {
 
 /// The most memory that a process has had in use at one time, in bytes, shared memory included.
 pub fn peak_bytes(pid: u32) -> u64 {
+    bytes_of(pid, "VmHWM:")
+}
+
+/// What it has in use now.
+pub fn resident_bytes(pid: u32) -> u64 {
+    bytes_of(pid, "VmRSS:")
+}
+
+fn bytes_of(pid: u32, name: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process of ours");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("every process has one");
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("every process has one");
     let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number of KiB");
     kib << 10
 }
@@ -127,6 +136,11 @@ mod tests {
         let before = peak_bytes(std::process::id());
         drop(black_box(vec![1_u8; before as usize + (8 << 20)]));
         assert!(peak_bytes(std::process::id()) > before + (8 << 20));
+        let resident = || resident_bytes(std::process::id());
+        let before = resident();
+        let kept = black_box(vec![1_u8; 64 << 20]);
+        assert!(resident() > before + (32 << 20));
+        drop(kept);
     }
 
     #[test]

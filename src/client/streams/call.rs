@@ -14,110 +14,25 @@ use prost::Message;
 use crate::client::limit::TimeLimit;
 use crate::client::method::Method;
 use crate::client::route::Route;
-use crate::client::streams::held::Held;
+#[cfg(feature = "tokio")]
+use crate::client::streams::open::open_async;
+use crate::client::streams::open::{open, sender};
 use crate::client::streams::reply::Reply;
 use crate::client::streams::sender::Sender;
 use crate::client::streams::source::Responses;
 use crate::ring::Shape;
-use crate::rpc::{MetadataMap, Record, Request, Response, Side, Status};
+use crate::rpc::{MetadataMap, Request, Response, Status};
 use crate::streaming::Streaming;
 
 /// A future that a call becomes. Boxed: a call with streams is worth one allocation.
 #[cfg(feature = "tokio")]
 type Opening<'a, T> = Pin<Box<dyn Future<Output = Result<T, Status>> + Send + 'a>>;
 
-#[cold]
-fn no_streams() -> Status {
-    Status::unimplemented("the classic protocol has no streams")
-}
-
-/// Sends the request of a call with streams: its first message, or none.
-fn open<M: Message>(
-    route: &Route,
-    method: Method,
-    limit: TimeLimit,
-    shape: Shape,
-    request: Request<M>,
-) -> Result<Held, Status> {
-    let record = Record::begin(Side::Client, method.name());
-    let opened = {
-        let _entered = record.enter();
-        send(route, method, limit, shape, request)
-    };
-    recorded(record, opened)
-}
-
-fn send<M: Message>(
-    route: &Route,
-    method: Method,
-    limit: TimeLimit,
-    shape: Shape,
-    mut request: Request<M>,
-) -> Result<Held, Status> {
-    match route {
-        Route::Ring(core) => Held::open(core, method, limit, shape, &request),
-        Route::Classic(_) => Err(no_streams()),
-        Route::Intercepted(intercepted) => {
-            let limit = intercepted.pass(method, request.metadata_mut(), limit)?;
-            send(intercepted.channel.route(), method, limit, shape, request)
-        }
-    }
-}
-
-/// Leaves the record of a call to what holds it; or ends it.
-fn recorded(mut record: Record, opened: Result<Held, Status>) -> Result<Held, Status> {
-    match opened {
-        Ok(mut held) => {
-            held.record = record;
-            Ok(held)
-        }
-        Err(status) => {
-            record.end(Some(&status));
-            Err(status)
-        }
-    }
-}
-
-/// The same for a task.
-#[cfg(feature = "tokio")]
-async fn open_async<M: Message>(
-    route: &Route,
-    method: Method,
-    limit: TimeLimit,
-    shape: Shape,
-    request: Request<M>,
-) -> Result<Held, Status> {
-    let record = Record::begin(Side::Client, method.name());
-    let opened = record.span().around(send_async(route, method, limit, shape, request)).await;
-    recorded(record, opened)
-}
-
-#[cfg(feature = "tokio")]
-async fn send_async<M: Message>(
-    mut route: &Route,
-    method: Method,
-    mut limit: TimeLimit,
-    shape: Shape,
-    mut request: Request<M>,
-) -> Result<Held, Status> {
-    loop {
-        match route {
-            Route::Ring(core) => return Held::open_async(core, method, limit, shape, &request).await,
-            Route::Classic(_) => return Err(no_streams()),
-            Route::Intercepted(intercepted) => {
-                let metadata = std::mem::take(request.metadata_mut());
-                (*request.metadata_mut(), limit) = intercepted.pass_async(method, metadata, limit).await?;
-                route = intercepted.channel.route();
-            }
-        }
-    }
-}
-
 /// What the three kinds of calls have in common.
 macro_rules! settings {
     () => {
-        /// How long the call may take, from sending it to the end of its response. Without a timeout it may take
-        /// for ever.
+        /// How long the call may take, from sending it to the end of its response. Without a timeout it may
+        /// take for ever.
         pub fn timeout(mut self, timeout: Duration) -> Self {
             self.limit.timeout = Some(timeout);
             self
@@ -153,7 +68,7 @@ impl<'a, Req: Message, Resp: Message + Default> ServerStreamingCall<'a, Req, Res
     /// # Errors
     /// As [`Call::wait`](crate::Call::wait). What fails later is the stream's to tell.
     pub fn wait(self) -> Result<Response<Streaming<Resp>>, Status> {
-        let call = open(self.route, self.method, self.limit, Shape::OneRequest, self.request)?;
+        let (call, _) = open(self.route, self.method, self.limit, Shape::OneRequest, self.request)?;
         begun(Responses::new(call))
     }
 }
@@ -197,7 +112,7 @@ where
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let Self { route, method, request, limit, .. } = self;
-            let call = open_async(route, method, limit, Shape::OneRequest, request).await?;
+            let (call, _) = open_async(route, method, limit, Shape::OneRequest, request).await?;
             begun_async(Responses::new(call)).await
         })
     }
@@ -232,8 +147,9 @@ impl<'a, Req: Message, Resp: Message + Default> ClientStreamingCall<'a, Req, Res
     /// # Errors
     /// As [`Call::start`](crate::Call::start).
     pub fn wait(self) -> Result<(Sender<Req>, Reply<Resp>), Status> {
-        let call = open(self.route, self.method, self.limit, Shape::ManyRequests, self.request)?;
-        Ok((Sender::new(&call), Reply::new(call)))
+        let opened = open(self.route, self.method, self.limit, Shape::ManyRequests, self.request)?;
+        let (sender, call) = sender(opened);
+        Ok((sender, Reply::new(call)))
     }
 
     /// A call that sends these messages, and no more.
@@ -257,8 +173,9 @@ where
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let Self { route, method, request, limit, .. } = self;
-            let call = open_async(route, method, limit, Shape::ManyRequests, request).await?;
-            Ok((Sender::new(&call), Reply::new(call)))
+            let opened = open_async(route, method, limit, Shape::ManyRequests, request).await?;
+            let (sender, call) = sender(opened);
+            Ok((sender, Reply::new(call)))
         })
     }
 }
@@ -294,14 +211,15 @@ impl<'a, Req: Message, Resp: Message + Default> BidiStreamingCall<'a, Req, Resp>
     /// # Errors
     /// As [`Call::start`](crate::Call::start).
     pub fn wait(self) -> Result<(Sender<Req>, Streaming<Resp>), Status> {
-        let call = open(self.route, self.method, self.limit, Shape::ManyRequests, self.request)?;
-        Ok((Sender::new(&call), Streaming::new(Responses::new(call))))
+        let opened = open(self.route, self.method, self.limit, Shape::ManyRequests, self.request)?;
+        let (sender, call) = sender(opened);
+        Ok((sender, Streaming::new(Responses::new(call))))
     }
 
     /// A call that sends these messages, and no more, while its response is read.
     ///
-    /// `.wait()` takes them from an iterator, which gets a thread that sends; `.await` from a stream, which gets
-    /// a task of the runtime.
+    /// `.wait()` takes them from an iterator, which gets a thread that sends; `.await` from a stream, which
+    /// gets a task of the runtime.
     pub fn send_all<S>(self, messages: S) -> SendAll<Self, S> {
         SendAll { call: self, messages }
     }
@@ -320,8 +238,9 @@ where
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let Self { route, method, request, limit, .. } = self;
-            let call = open_async(route, method, limit, Shape::ManyRequests, request).await?;
-            Ok((Sender::new(&call), Streaming::new(Responses::new(call))))
+            let opened = open_async(route, method, limit, Shape::ManyRequests, request).await?;
+            let (sender, call) = sender(opened);
+            Ok((sender, Streaming::new(Responses::new(call))))
         })
     }
 }
@@ -370,8 +289,8 @@ where
     /// As [`Call::wait`](crate::Call::wait); `ResourceExhausted` if there is no thread to send on.
     pub fn wait(self) -> Result<Response<Streaming<Resp>>, Status> {
         let BidiStreamingCall { route, method, request, limit, .. } = self.call;
-        let call = open(route, method, limit, Shape::ManyRequests, request)?;
-        let (mut sender, messages) = (Sender::new(&call), self.messages);
+        let (mut sender, call) = sender(open(route, method, limit, Shape::ManyRequests, request)?);
+        let messages = self.messages;
         let send = move || {
             for message in messages {
                 if sender.send(message).wait().is_err() {
@@ -444,8 +363,8 @@ mod awaited {
         fn into_future(self) -> Self::IntoFuture {
             Box::pin(async move {
                 let BidiStreamingCall { route, method, request, limit, .. } = self.call;
-                let call = open_async(route, method, limit, Shape::ManyRequests, request).await?;
-                let sender = Sender::new(&call);
+                let opened = open_async(route, method, limit, Shape::ManyRequests, request).await?;
+                let (sender, call) = sender(opened);
                 crate::client::drivers::current_runtime()?.spawn(pump(sender, self.messages));
                 begun_async(Responses::new(call)).await
             })

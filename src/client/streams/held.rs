@@ -20,6 +20,7 @@ use crate::client::space::Registered;
 use crate::connection::{Arrived, Flow, SendFailure, send_whole};
 use crate::ring::Shape;
 use crate::rpc::{Record, Request, Status};
+use crate::sync::{Ordering, fence};
 
 /// The receiving half of a call with streams. Dropped before the reply was taken, it cancels the call.
 pub(super) struct Held {
@@ -96,18 +97,18 @@ impl Held {
         self.held().call_id
     }
 
-    /// The number at which the sending half waits.
-    pub(super) fn sender_index(&self) -> usize {
-        self.core.sender_index(self.held())
-    }
-
     fn held(&self) -> Ticket {
         self.ticket.expect("the reply was not taken")
     }
 
-    /// Whether the reply is there.
+    /// Whether the reply is there, and with it all messages before it.
     pub(super) fn is_answered(&self) -> bool {
-        self.core.calls.cell_of(self.held()).is_done()
+        let is_done = self.core.calls.cell_of(self.held()).is_done();
+        if is_done {
+            // Pairs with the Release in `deliver`.
+            fence(Ordering::Acquire);
+        }
+        is_done
     }
 
     /// Waits until `has_come` says so, or the reply is there.
@@ -180,6 +181,9 @@ impl Held {
         read: impl FnOnce(u32, Arrived<'_>) -> Result<R, Status>,
     ) -> Result<R, Status> {
         let ticket = self.held();
+        // Before the cell is another call's.
+        #[cfg(feature = "tokio")]
+        drop(self.patience.take());
         let mut reply = self.core.calls.take(ticket).expect("looked at before");
         self.ticket = None;
         let code = reply.code;
@@ -200,7 +204,8 @@ impl Drop for Held {
             // The other half may be waiting for credit.
             self.core.wake_space_waiters();
         }
-        self.flow.stop_reading();
+        // The call is over: nothing is granted any more.
+        let _ = self.flow.stop_reading();
     }
 }
 

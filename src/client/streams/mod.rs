@@ -6,16 +6,20 @@
 //!   BidiStreamingCall   ──wait, .await──► Sender,   Streaming
 //! ```
 //!
-//! Both halves keep the channel, and share the call's [`Flow`](crate::connection::Flow). The receiving half holds
-//! the call's cell, and waits there; the sending half waits beside it, as one waits for space.
+//! Both halves keep the channel, and share the call's [`Flow`](crate::connection::Flow). The receiving half
+//! holds the call's cell, and waits there; the sending half has a place of its own, where it waits as one
+//! waits for space.
 
 mod call;
 mod held;
+mod open;
+mod places;
 mod reply;
 mod sender;
 mod source;
 
 pub use call::{BidiStreamingCall, ClientStreamingCall, SendAll, ServerStreamingCall};
+pub(in crate::client) use places::Places;
 pub use reply::Reply;
 #[cfg(feature = "tokio")]
 pub use sender::SendFuture;

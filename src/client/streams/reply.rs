@@ -13,6 +13,7 @@ use prost::Message;
 
 use crate::client::call::{read_response, successful};
 use crate::client::streams::held::Held;
+use crate::connection::Flow;
 use crate::rpc::{Response, Status};
 
 /// The response to a call whose request is a stream: `.wait()` or `.await`. Dropping it cancels the call.
@@ -25,10 +26,22 @@ pub struct Reply<Resp> {
     message: PhantomData<fn() -> Resp>,
 }
 
+/// Whether the server sends what no call of this kind is answered by.
+fn is_stream(flow: &Flow) -> bool {
+    flow.headers().is_some() || flow.has_message()
+}
+
+fn read<Resp: Message + Default>(call: &mut Held) -> Result<Response<Resp>, Status> {
+    if is_stream(&call.flow) {
+        return Err(Status::internal(
+            "the server answers with a stream where one message was called for; build both from one .proto file",
+        ));
+    }
+    call.take(successful(read_response))
+}
+
 impl<Resp: Message + Default> Reply<Resp> {
     pub(super) fn new(call: Held) -> Self {
-        // The server sends one message, and that in its reply.
-        call.flow.stop_reading();
         Self { call: Some(call), message: PhantomData }
     }
 
@@ -38,8 +51,8 @@ impl<Resp: Message + Default> Reply<Resp> {
     /// As [`Call::wait`](crate::Call::wait).
     pub fn wait(mut self) -> Result<Response<Resp>, Status> {
         let mut call = self.call.take().expect("taken here alone");
-        call.wait_until(|_| false)?;
-        call.take(successful(read_response))
+        call.wait_until(is_stream)?;
+        read(&mut call)
     }
 }
 
@@ -50,9 +63,9 @@ impl<Resp: Message + Default> Future for Reply<Resp> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let call = this.call.as_mut().expect("a reply was polled after it had come");
-        let came = ready!(call.poll_until(cx, |_| false));
+        let came = ready!(call.poll_until(cx, is_stream));
         let mut call = this.call.take().expect("looked at above");
-        Poll::Ready(came.and_then(|()| call.take(successful(read_response))))
+        Poll::Ready(came.and_then(|()| read(&mut call)))
     }
 }
 

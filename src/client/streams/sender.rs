@@ -17,40 +17,36 @@ use crate::client::core::{Core, deadline_exceeded};
 #[cfg(feature = "tokio")]
 use crate::client::streams::held::Crowd;
 use crate::client::streams::held::Held;
+use crate::client::streams::places::Place;
 use crate::connection::{Flow, Link, Prepared, SendFailure, send_in_flow};
 use crate::ring::Entry;
 use crate::rpc::Status;
 
-/// Sends the messages of a call, one after the other. Dropping it, or [`finish`](Self::finish), tells the server
-/// that no more come.
+/// Sends the messages of a call, one after the other. Dropping it, or [`finish`](Self::finish), tells the
+/// server that no more come.
 ///
-/// The call goes on without it: it is given up by dropping its other half.
+/// The call goes on without it: it is given up by dropping its other half. A sender whose call is over is of
+/// no more use; it counts as one of the channel's [`max_in_flight`](crate::ChannelBuilder::max_in_flight)
+/// until it is dropped.
 pub struct Sender<Req> {
-    core: Arc<Core>,
+    /// Where it waits.
+    place: Place,
     flow: Arc<Flow>,
     call_id: u32,
-    /// The number at which it waits.
-    index: usize,
     deadline: Option<Instant>,
     message: PhantomData<fn(Req)>,
 }
 
 impl<Req: Message> Sender<Req> {
-    pub(super) fn new(call: &Held) -> Self {
-        Self {
-            core: call.core.clone(),
-            flow: call.flow.clone(),
-            call_id: call.call_id(),
-            index: call.sender_index(),
-            deadline: call.deadline,
-            message: PhantomData,
-        }
+    pub(super) fn new(place: Place, call: &Held) -> Self {
+        let (flow, call_id, deadline) = (call.flow.clone(), call.call_id(), call.deadline);
+        Self { place, flow, call_id, deadline, message: PhantomData }
     }
 
     /// A message to be sent: `.wait()` or `.await`.
     ///
-    /// Waits while the server has [`stream_window`](crate::ChannelBuilder::stream_window) bytes that it has not
-    /// read.
+    /// Waits while the server has [`stream_window`](crate::ChannelBuilder::stream_window) bytes that it has
+    /// not read.
     pub fn send(&mut self, message: Req) -> SendMessage<'_, Req> {
         SendMessage { sender: self, message }
     }
@@ -62,14 +58,14 @@ impl<Req: Message> Sender<Req> {
         if self.flow.is_over() {
             return Err(SendFailure::Failed(self.why_over()));
         }
-        send_in_flow(&self.core.link, &self.flow, self.call_id, message, prepared)
+        send_in_flow(&self.core().link, &self.flow, self.call_id, message, prepared)
     }
 }
 
 impl<Req> Drop for Sender<Req> {
     fn drop(&mut self) {
         if !self.flow.is_over() {
-            self.core.tell(Entry::end(self.call_id));
+            self.core().tell(Entry::end(self.call_id));
         }
     }
 }
@@ -85,8 +81,8 @@ impl<Req: Message> SendMessage<'_, Req> {
     /// Sends it, once the server takes it.
     ///
     /// # Errors
-    /// `Cancelled` once the call has ended, by the server or by dropping its other half: what came of it is with
-    /// the other half. `DeadlineExceeded`, `Unavailable` and `ResourceExhausted` as for
+    /// `Cancelled` once the call has ended, by the server or by dropping its other half: what came of it is
+    /// with the other half. `DeadlineExceeded`, `Unavailable` and `ResourceExhausted` as for
     /// [`Call::wait`](crate::Call::wait).
     pub fn wait(self) -> Result<(), Status> {
         let (sender, mut prepared) = (&*self.sender, None);
@@ -95,7 +91,7 @@ impl<Req: Message> SendMessage<'_, Req> {
             Err(SendFailure::Failed(status)) => Err(status),
             Err(SendFailure::Wait) => {
                 let attempt = || sender.attempt(&self.message, &mut prepared);
-                let sent = sender.core.wait_for_space(sender.index, sender.deadline, attempt);
+                let sent = sender.core().wait_for_space(sender.place.number(), sender.deadline, attempt);
                 sent.map_err(|status| sender.or_late(status))
             }
         }
@@ -103,10 +99,14 @@ impl<Req: Message> SendMessage<'_, Req> {
 }
 
 impl<Req> Sender<Req> {
+    fn core(&self) -> &Arc<Core> {
+        self.place.core()
+    }
+
     #[cold]
     fn why_over(&self) -> Status {
-        if self.core.link.is_closed() {
-            return self.core.link.closed_status();
+        if self.core().link.is_closed() {
+            return self.core().link.closed_status();
         }
         self.or_late(Status::cancelled("the call has ended; its outcome is with the response"))
     }
@@ -155,7 +155,7 @@ impl<Req: Message + Unpin> Future for SendFuture<'_, Req> {
                 Err(SendFailure::Wait) => {}
             }
         }
-        let crowd = crowd.get_or_insert_with(|| Crowd::new(sender.core.clone(), sender.index));
+        let crowd = crowd.get_or_insert_with(|| Crowd::new(sender.core().clone(), sender.place.number()));
         crowd.poll(cx, sender.deadline, deadline_exceeded, || sender.attempt(message, prepared))
     }
 }

@@ -111,6 +111,17 @@ pub enum Frame {
         offset: u64,
         size: u64,
     },
+    /// A call with streams on that lane, without a message; whether others follow.
+    Stream {
+        method: &'static str,
+        call_id: u32,
+        messages_follow: bool,
+    },
+    /// An empty message of one.
+    StreamMessage(u32),
+    StreamEnd(u32),
+    StreamCredit(u32, u32),
+    StreamHeaders(u32),
     Cancel(u32),
     Goaway,
     RpcRequest,
@@ -169,6 +180,20 @@ impl Frame {
                     messages_follow: false,
                 })
             }
+            Self::Stream { method, call_id, messages_follow } => Message::RpcRequest(RpcRequest {
+                connection_id,
+                method: method.into(),
+                call_id,
+                timeout_us: 0,
+                request: Span::default(),
+                metadata: Metadata::default(),
+                streaming: true,
+                messages_follow,
+            }),
+            Self::StreamMessage(call_id) => Message::StreamMessage { call_id, message: Span::default() },
+            Self::StreamEnd(call_id) => Message::StreamEnd { call_id },
+            Self::StreamCredit(call_id, bytes) => Message::StreamCredit { call_id, bytes },
+            Self::StreamHeaders(call_id) => Message::StreamHeaders { call_id, metadata: Metadata::default() },
             Self::Cancel(call_id) => Message::Cancel { call_id },
             Self::Goaway => Message::Goaway,
             Self::RpcRequest => Message::RpcRequest(RpcRequest {

@@ -89,7 +89,8 @@ impl Entry {
             }
             Kind::Cancel | Kind::Goaway | Kind::Nop | Kind::End | Kind::Credit => {
                 ensure(flags == 0 && head[word::LENGTH] == 0, "message with a kind that has none")?;
-                ensure((kind == Kind::Credit) == (head[word::CODE] != 0), "unused field not zero")?;
+                ensure(kind != Kind::Credit || head[word::CODE] != 0, "a credit of zero")?;
+                ensure(kind == Kind::Credit || head[word::CODE] == 0, "unused field not zero")?;
                 ensure(head[word::DEADLINE] == 0, "unused field not zero")?;
                 let has_call = !matches!(kind, Kind::Goaway | Kind::Nop);
                 ensure(has_call || head[word::CALL_ID] == 0, "unused field not zero")?;

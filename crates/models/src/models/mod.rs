@@ -2,6 +2,7 @@
 
 mod calls;
 mod fill;
+mod flow;
 mod lead;
 mod lead_tasks;
 mod park;
