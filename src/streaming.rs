@@ -28,13 +28,13 @@ pub(crate) trait Source: Send {
 
 /// Messages that come one after the other, until the peer sends no more, or the call fails.
 ///
-/// A blocking reader asks for [`message`](Self::message)`().wait()`, or iterates: a stream, or `&mut` of one, is
-/// what a `for` loop takes. A task asks for `message().await`, or uses it as a [`Stream`]. After an error, or the
-/// end, there is nothing more.
+/// A blocking reader asks for [`message`](Self::message)`().wait()`, or iterates: a stream, or `&mut` of one,
+/// is what a `for` loop takes. A task asks for `message().await`, or uses it as a [`Stream`]. After an error,
+/// or the end, there is nothing more.
 ///
 /// The peer may be ahead by [`stream_window`](crate::ChannelBuilder::stream_window) bytes and one message; it
-/// waits then until something is read. Dropping the stream of a response before its end cancels the call; of a
-/// request, the client is let go on, and what it sends is dropped.
+/// waits then until something is read. Dropping the stream of a response before its end cancels the call; of
+/// a request, the client is let go on, and what it sends is dropped.
 pub struct Streaming<T> {
     source: Box<dyn Source>,
     is_over: bool,
@@ -46,8 +46,8 @@ impl<T> Streaming<T> {
         Self { source: Box::new(source), is_over: false, message: PhantomData }
     }
 
-    /// What the server said before its first message: the call's initial metadata. On a server there are none:
-    /// those of the request are the request's.
+    /// What the server said before its first message: the call's initial metadata. On a server there are
+    /// none: those of the request are the request's.
     ///
     /// `None` until they are there, which is before the first message.
     pub fn metadata(&self) -> Option<&MetadataMap> {

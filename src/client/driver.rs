@@ -21,7 +21,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::client::awaited::{Awaited, Nothing};
-use crate::client::core::{Core, Handed};
+use crate::client::core::Core;
+use crate::client::deliver::Handed;
 use crate::connection::{CloseReason, Link, Polled, Session, SocketState, read_control};
 use crate::os::{Event, Interest, Poller, RoomWatch, current_cpu};
 use crate::ring::{AdaptiveSpin, Inline, UNKNOWN_CPU, WAKING_SPIN_BUDGET, glance, spin_until};

@@ -23,6 +23,7 @@ mod channel;
 mod classic;
 mod connect;
 mod core;
+mod deliver;
 mod driver;
 #[cfg(feature = "tokio")]
 mod drivers;

@@ -1,17 +1,17 @@
 //! The streams of one call: what has come and is not read, and how much more may be sent.
 //!
 //! ```text
-//!   sender                                                reader's side
-//!   ──────                                                ─────────────
-//!   balance > 0? ──no──► wait for credit                  driver: allowance > 0? ──no──► violation
-//!      │ yes                                                 │ yes
-//!   balance -= cost, send ═══════ message ═══════════════► allowance -= cost, into the inbox, wake the reader
-//!                                                          reader: out of the inbox, owed += cost
-//!   driver: balance += credit ◄══════ credit ═════════════ half of the window is owed: allowance += owed
+//!   sender                                              reader's side
+//!   ──────                                              ─────────────
+//!   balance > 0? ──no──► wait for credit                driver: allowance > 0? ──no──► violation
+//!      │ yes                                               │ yes
+//!   balance -= cost, send ══════ message ══════════════► allowance -= cost; inbox; wake the reader
+//!                                                        reader: out of the inbox, owed += cost
+//!   driver: balance += credit ◄═════ credit ════════════ half of the window is owed: allowance += owed
 //! ```
 //!
-//! A message costs its length and [`MESSAGE_COST`]. Balance and allowance start at the window; a message may be
-//! sent while the balance is above zero, whatever its length, so a reader holds at most the window and one
+//! A message costs its length and [`MESSAGE_COST`]. Balance and allowance start at the window; a message may
+//! be sent while the balance is above zero, whatever its length, so a reader holds at most the window and one
 //! message. The reader raises the allowance before its credit leaves, so an honest sender's balance never
 //! exceeds what the reader counts.
 //!
@@ -80,8 +80,8 @@ impl Flow {
 
     // ---- sending -------------------------------------------------------------------------------------
 
-    /// Takes what a message of `len` bytes costs off the balance, if the peer takes another one now. Before it
-    /// is sent: its credit may be back before its sender has run on.
+    /// Takes what a message of `len` bytes costs off the balance, if the peer takes another one now. Before
+    /// it is sent: its credit may be back before its sender has run on.
     #[inline]
     pub(crate) fn spend(&self, len: usize) -> bool {
         // One task or thread sends at a time, so nobody else subtracts.
@@ -145,8 +145,8 @@ impl Flow {
         Ok(None)
     }
 
-    /// Whether a reader waits for the next message, and so takes it from where it lies. A hint, true once each
-    /// time that it begins to wait: one that has been woken need not come.
+    /// Whether a reader waits for the next message, and so takes it from where it lies. A hint, true once
+    /// each time that it begins to wait: one that has been woken need not come.
     pub(crate) fn take_awaited(&self) -> bool {
         // Looked at first: mostly nobody waits.
         self.awaited.load(Ordering::Relaxed) && self.awaited.swap(false, Ordering::Relaxed)

@@ -87,8 +87,8 @@ impl Link {
         self.lane.as_ref().and_then(|lane| lane.file.as_ref())
     }
 
-    /// [`push`](Self::push) on this lane, of an entry whose bytes, if they are in a slot, are `bytes`. True if
-    /// the peer has that slot then: metadata and a failure's text travel in the frame.
+    /// [`push`](Self::push) on this lane, of an entry whose bytes, if they are in a slot, are `bytes`. True
+    /// if the peer has that slot then: metadata and a failure's text travel in the frame.
     ///
     /// The frame waits in the outbox for what the socket does not take at once, and counts as sent. Before
     /// that one is out there is no room for another.

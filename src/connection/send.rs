@@ -245,8 +245,8 @@ pub(crate) fn encode_inline<M: Message>(entry: &mut Entry, message: &M, len: usi
     Ok(())
 }
 
-/// Sends a message of `len` bytes behind encoded metadata, if there are any, and not while it is encoded. What
-/// an attempt that had to wait has done already is in `prepared`.
+/// Sends a message of `len` bytes behind encoded metadata, if there are any, and not while it is encoded.
+/// What an attempt that had to wait has done already is in `prepared`.
 pub(crate) fn send_whole<L: Deref<Target = Link> + Clone, M: Message>(
     link: &L,
     head: Head,
@@ -269,8 +269,8 @@ pub(crate) fn send_whole<L: Deref<Target = Link> + Clone, M: Message>(
     prepared.as_mut().expect("made above").send(link)
 }
 
-/// Sends a message of a call's stream; [`SendFailure::Wait`] for credit as for space. What an attempt that had to
-/// wait has done already is in `prepared`.
+/// Sends a message of a call's stream; [`SendFailure::Wait`] for credit as for space. What an attempt that
+/// had to wait has done already is in `prepared`.
 pub(crate) fn send_in_flow<L: Deref<Target = Link> + Clone, M: Message>(
     link: &L,
     flow: &Flow,

@@ -12,13 +12,13 @@
 //! | length | inline length, 0 with a slot | the same | the same | 0 | 0 | 0 |
 //! | reserved | 0 | 0 | 0 | 0 | 0 | 0 |
 //!
-//! The body holds the inline bytes, or the descriptor's offset and length. Metadata precedes the message there,
-//! and counts as part of it. With FILL, which implies SLOT, the message is still being written, and the body's
-//! next two words are its fill line and the level at which it starts; such a message has no metadata, and is
-//! none of a stream's. With STREAM the call is one of streams; with MORE beside it, the request has no message:
-//! those of the client follow as entries of their own. [`Entry::admit`] accepts exactly
-//! what the builders build, so each field that a kind does not use is zero and can get a meaning in a later
-//! version. A descriptor stays raw here: whether it lies inside a slot is the slab's question.
+//! The body holds the inline bytes, or the descriptor's offset and length. Metadata precedes the message
+//! there, and counts as part of it. With FILL, which implies SLOT, the message is still being written, and
+//! the body's next two words are its fill line and the level at which it starts; such a message has no
+//! metadata, and is none of a stream's. With STREAM the call is one of streams; with MORE beside it, the
+//! request has no message: those of the client follow as entries of their own. [`Entry::admit`] accepts
+//! exactly what the builders build, so each field that a kind does not use is zero and can get a meaning in a
+//! later version. A descriptor stays raw here: whether it lies inside a slot is the slab's question.
 
 mod admit;
 

@@ -9,9 +9,9 @@ use crate::wire::{Metadata, Pair, check_key, check_text};
 
 /// What is said of a call apart from its messages: keys, each with one or more values.
 ///
-/// Keys are made of lower-case letters, digits, `-`, `_` and `.`. The values of a key that ends with `-bin` are
-/// any bytes; those of any other are text of visible ASCII characters and spaces. As in gRPC, but for capital
-/// letters, which are refused and not lowered.
+/// Keys are made of lower-case letters, digits, `-`, `_` and `.`. The values of a key that ends with `-bin`
+/// are any bytes; those of any other are text of visible ASCII characters and spaces. As in gRPC, but for
+/// capital letters, which are refused and not lowered.
 ///
 /// All metadata of one message together, encoded, may be as long as
 /// [`max_metadata_size`](crate::ChannelBuilder::max_metadata_size) says.
@@ -79,7 +79,8 @@ impl MetadataMap {
     /// Gives a key this value and no other.
     ///
     /// # Errors
-    /// If the key or the value is not of the form that [`MetadataMap`] describes, or the key ends with `-bin`.
+    /// If the key or the value is not of the form that [`MetadataMap`] describes, or the key ends with
+    /// `-bin`.
     pub fn insert(&mut self, key: impl AsRef<str>, value: impl Into<String>) -> Result<(), MetadataError> {
         self.put(true, key.as_ref(), text(value))
     }

@@ -225,7 +225,8 @@ impl Status {
     /// `google.rpc.Status`.
     ///
     /// Together with the metadata it may be as long as
-    /// [`max_metadata_size`](crate::ServerBuilder::max_metadata_size) says; longer ones do not reach the peer.
+    /// [`max_metadata_size`](crate::ServerBuilder::max_metadata_size) says; longer ones do not reach the
+    /// peer.
     #[cold]
     pub fn with_details(code: Code, message: impl Into<String>, details: impl Into<Bytes>) -> Self {
         let mut status = Self::new(code, message);

@@ -46,7 +46,8 @@ impl Queued {
 }
 
 /// The queue of one connection. An honest client never has more unseen replies than calls in flight, so it is
-/// bounded by their number, and by the credits of their streams; the bytes that it copied aside are bounded by the caller.
+/// bounded by their number, and by the credits of their streams; the bytes that it copied aside are bounded
+/// by the caller.
 #[derive(Default)]
 pub(super) struct Backlog {
     queue: Mutex<VecDeque<Queued>>,

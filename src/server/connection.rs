@@ -362,8 +362,8 @@ fn receive(peer: &Peer, flow: &Flow, call_id: u32, payload: Arrived<'_>) -> Resu
     if !flow.take_awaited()
         && let Some(outside) = payload.outside.take()
     {
-        // The slot goes back at once: a handler that reads slowly must not keep the client's memory from calls
-        // that others make.
+        // The slot goes back at once: a handler that reads slowly must not keep the client's memory from
+        // calls that others make.
         *payload.outside = Some(outside.made_private());
     }
     match flow.receive(payload.keep())? {

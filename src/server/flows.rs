@@ -6,8 +6,8 @@ use crate::connection::{Flow, call_index};
 use crate::error::Violation;
 use crate::server::calls::Calls;
 
-/// Those of the last call of each index that had any, by index. A call that has ended keeps its place until the
-/// next one: what its client has sent meanwhile is recognised by it.
+/// Those of the last call of each index that had any, by index. A call that has ended keeps its place until
+/// the next one: what its client has sent meanwhile is recognised by it.
 #[derive(Debug, Default)]
 pub(super) struct Flows(Vec<Option<(u32, Arc<Flow>)>>);
 
@@ -29,8 +29,8 @@ impl Flows {
         (*found == call_id).then_some(flow)
     }
 
-    /// Those that a message is for; `None` if its call is over, and its index another call's. That may be: the
-    /// client's two halves do not wait for each other.
+    /// Those that a message is for; `None` if its call is over, and its index another call's. That may be:
+    /// the client's two halves do not wait for each other.
     ///
     /// # Errors
     /// If there never were any.

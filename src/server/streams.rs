@@ -4,9 +4,9 @@
 //!   Exchange ──request, or a stream of them──► handler ──response, or a stream of them──► Outlet ──► client
 //! ```
 //!
-//! Such a handler lasts, and waits for its client, so it leaves the thread that the call came in on: an async one
-//! is a task of the server's runtime, a blocking one has a thread of its own. Both run one body, to which a
-//! blocking handler is one that is never pending.
+//! Such a handler lasts, and waits for its client, so it leaves the thread that the call came in on: an async
+//! one is a task of the server's runtime, a blocking one has a thread of its own. Both run one body, to which
+//! a blocking handler is one that is never pending.
 
 use std::future::poll_fn;
 use std::panic::{self, AssertUnwindSafe};
@@ -26,8 +26,8 @@ use crate::server::peer::Peer;
 use crate::streaming::{Source, Streaming};
 
 impl Exchange<'_> {
-    /// Runs a blocking handler of one request, on a thread of its own, and sends what it returns, one after the
-    /// other.
+    /// Runs a blocking handler of one request, on a thread of its own, and sends what it returns, one after
+    /// the other.
     pub fn server_streaming<Req, Resp, I>(
         self,
         handler: impl FnOnce(Request<Req>) -> Result<Response<I>, Status> + Send + 'static,
@@ -77,7 +77,8 @@ impl Exchange<'_> {
         })
     }
 
-    /// Runs an async handler of one request, as a task of the server's runtime, and sends what its stream brings.
+    /// Runs an async handler of one request, as a task of the server's runtime, and sends what its stream
+    /// brings.
     ///
     /// Without a runtime it has a thread of its own. The task is dropped once nobody waits for it any more.
     pub fn server_streaming_async<Req, Resp, F, S>(

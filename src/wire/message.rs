@@ -47,6 +47,7 @@ pub(crate) enum MessageError {
 
 /// One control message, or the doorbell.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::enum_variant_names, reason = "they are named as in the proto file")]
 pub(crate) enum Message {
     ConnectRequest(ConnectRequest),
     ConnectResponse(ConnectResponse),

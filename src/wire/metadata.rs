@@ -1,7 +1,7 @@
 //! Metadata: what is said of a call apart from its messages.
 //!
-//! On the socket lane it is a field of the frame; on the ring lane these bytes precede the message in its entry
-//! or slot, and the entry says how many they are.
+//! On the socket lane it is a field of the frame; on the ring lane these bytes precede the message in its
+//! entry or slot, and the entry says how many they are.
 
 use bytes::Bytes;
 use prost::Message as _;

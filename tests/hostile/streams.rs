@@ -111,8 +111,8 @@ fn a_client_that_misuses_its_streams_is_cut_off_by_name() {
     nothing_left_since(before);
 }
 
-/// The halves of a client's call do not wait for each other: what one says of a call that is over may come behind
-/// another call in its place.
+/// The halves of a client's call do not wait for each other: what one says of a call that is over may come
+/// behind another call in its place.
 #[test]
 fn what_is_late_is_no_violation() {
     let _alone = alone();

@@ -95,8 +95,8 @@ fn a_reader_that_is_slow_bounds_what_is_sent_to_it() {
             let call = client.streaming_output_call(output(size, 1000)).timeout(PATIENCE);
             let mut responses = call.wait().unwrap().into_inner();
             let len = responses.message().wait().unwrap().expect("a response").encoded_len();
-            // What was read, and one that waits in the handler's hand. What is read is granted half a window at a
-            // time.
+            // What was read, and one that waits in the handler's hand. What is read is granted half a window
+            // at a time.
             let most = most_sent(len) + 2;
             // The ring holds fewer, and somebody has to take them out of it.
             let pump = || _ = client.empty_call(Empty {}).timeout(PATIENCE).wait().unwrap();

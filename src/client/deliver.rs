@@ -1,0 +1,120 @@
+//! What the leader does with what it receives: each event goes to the caller that it concerns.
+
+use crate::client::awaited::Awaited;
+use crate::client::calls::Delivered;
+use crate::client::core::Core;
+use crate::connection::{Arrived, Event, call_index};
+use crate::error::Violation;
+use crate::sync::Ordering;
+
+/// Who has an event, as the leader sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Handed {
+    /// The leader, where it was received: to be read before the next one is received.
+    InHand,
+    /// The leader, in the cell of its call.
+    InCell,
+    ToOthers,
+}
+
+impl Core {
+    /// Hands an event to whom it concerns. `in_hand` says that the leader will look at nothing further before
+    /// it has read a reply that it is handed so.
+    #[inline(always)]
+    pub(super) fn deliver<A: Awaited>(
+        &self,
+        event: Event<'_>,
+        awaited: &mut A,
+        in_hand: bool,
+    ) -> Result<Handed, Violation> {
+        match event {
+            Event::Reply { call_id, code, payload } => {
+                if in_hand && payload.outside.is_none() && awaited.offer(call_id, code)? {
+                    return Ok(Handed::InHand);
+                }
+                self.deliver_to_cell(call_id, code, payload, awaited.cell())
+            }
+            Event::Goaway => {
+                self.draining.store(true, Ordering::Relaxed);
+                Ok(Handed::ToOthers)
+            }
+            Event::Message { call_id, payload } => self.deliver_message(call_id, payload, awaited.cell()),
+            Event::Headers { call_id, mut payload } => {
+                let metadata = payload.take_metadata();
+                let delivered = self.calls.with_flow(call_id, |flow| flow.take_headers(metadata))?;
+                self.hand_to(delivered, awaited.cell())
+            }
+            Event::Credit { call_id, bytes } => {
+                // One of a call that has ended may come late: of no use, and no harm.
+                self.calls.with_flow(call_id, |flow| flow.credit(bytes))?;
+                // Whoever waits for it waits as for space.
+                self.wake_space_waiters();
+                Ok(Handed::ToOthers)
+            }
+            Event::Request { .. } | Event::Cancel { .. } | Event::End { .. } => {
+                unreachable!("the session admits by role")
+            }
+        }
+    }
+
+    /// Puts a reply into the cell of its call. `own` is the leader's, which needs no wake-up.
+    fn deliver_to_cell(
+        &self,
+        call_id: u32,
+        code: u32,
+        payload: Arrived<'_>,
+        own: usize,
+    ) -> Result<Handed, Violation> {
+        if !self.takes_at_once(call_index(call_id), own)
+            && let Some(outside) = payload.outside.take()
+        {
+            // Before the cell is entered: a caller who leaves waits for whoever is in it.
+            *payload.outside = Some(outside.made_private());
+        }
+        let mut has_streams = false;
+        let delivered = self.calls.deliver(call_id, |reply| {
+            reply.code = code;
+            reply.payload.receive(payload);
+            if let Some(flow) = &reply.flow {
+                flow.finish();
+                has_streams = true;
+            }
+        })?;
+        if has_streams {
+            // Nothing that waits for credit will get any.
+            self.wake_space_waiters();
+        }
+        self.hand_to(delivered, own)
+    }
+
+    /// Puts a message of a stream where its reader finds it.
+    fn deliver_message(&self, call_id: u32, payload: Arrived<'_>, own: usize) -> Result<Handed, Violation> {
+        if !self.takes_at_once(call_index(call_id), own)
+            && let Some(outside) = payload.outside.take()
+        {
+            *payload.outside = Some(outside.made_private());
+        }
+        let message = payload.keep();
+        let delivered = self.calls.with_flow(call_id, |flow| flow.receive(message).map(drop))?;
+        // More of the stream may be there, and is worth a look even to one who is alone.
+        self.hand_to(delivered, own).map(|_| Handed::ToOthers)
+    }
+
+    /// Wakes whoever has got something.
+    fn hand_to(&self, delivered: Delivered, own: usize) -> Result<Handed, Violation> {
+        match delivered {
+            Delivered::To(index) if index == own => return Ok(Handed::InCell),
+            Delivered::To(index) => self.lead.wake(index),
+            Delivered::ToNobody => {}
+            Delivered::Unknown => return Err(Violation::Entry("of a stream that there is not")),
+        }
+        Ok(Handed::ToOthers)
+    }
+
+    /// Whether the caller of a cell waits for its reply, and so takes it from where it lies. For one who does
+    /// not, the slot is returned first: the server may need it to answer the very call that this thread waits
+    /// for.
+    fn takes_at_once(&self, index: usize, own: usize) -> bool {
+        index == own || index >= self.calls.capacity() || self.lead.is_waiting(index)
+    }
+}
