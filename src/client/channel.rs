@@ -66,7 +66,8 @@ impl Channel {
     /// The same channel with one more interceptor, which looks at each call of this one before it is sent: of
     /// every kind, also of plain bytes. Those that the channel has run before it.
     ///
-    /// Connection and methods are shared; calls of other clones are not looked at. See [`Interceptor`].
+    /// Connection and methods are shared; calls of other clones are not looked at. A call is looked at once,
+    /// also if a channel that [reconnects](ChannelBuilder::reconnect) sends it again. See [`Interceptor`].
     pub fn intercepted(&self, interceptor: impl Interceptor<OutgoingCall>) -> Self {
         let (channel, chain) = match &self.route {
             Route::Intercepted(before) => (before.channel.clone(), before.chain.with(interceptor)),
