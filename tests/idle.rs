@@ -21,6 +21,10 @@ fn testkit_child() {
         ("idle client", idle_client),
         #[cfg(feature = "tokio")]
         ("idle tasks", idle_tasks),
+        #[cfg(feature = "tokio")]
+        ("stream server", streams::server),
+        #[cfg(feature = "tokio")]
+        ("idle streams", streams::client),
     ]);
 }
 
@@ -99,9 +103,14 @@ fn an_idle_connection_uses_no_processor_time_on_either_side() {
 fn costs_nothing(role: &str) {
     // One more worker than calls that sleep: the count is served too.
     let server = ServerProcess::start(Setup { pool: 3, reactors: 2, ..Setup::default() });
-    let client = Child::start(role, &[("socket", server.path().to_str().unwrap()), ("way", way().name())]);
+    watch(role, server.pid(), server.path().to_str().unwrap());
+}
+
+/// Watches a server, and a client of it.
+fn watch(role: &str, server: u32, socket: &str) {
+    let client = Child::start(role, &[("socket", socket), ("way", way().name())]);
     client.expect("idle");
-    let pids = [server.pid(), client.pid()];
+    let pids = [server, client.pid()];
     let naps = || pids.map(proc::naps);
     // The last spin ends, the last thread lies down.
     let mut last = naps();
@@ -116,5 +125,83 @@ fn costs_nothing(role: &str) {
         let (used, woken) = (ticks[side] - before[side], woken[side] - last[side]);
         assert!(used <= 1, "the {name} used {used} ticks of processor time in {WATCHED:?}");
         assert!(woken <= STRAY_NAPS, "the {name} woke {woken} times in {WATCHED:?}");
+    }
+}
+
+/// Streams that are open, and say nothing: one that waits for a request, one that waits for a response, and
+/// one whose reader does not read what there is.
+#[cfg(feature = "tokio")]
+mod streams {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use mmap_rpc::Server;
+    use testkit::interop::proto::{
+        ResponseParameters, StreamingInputCallRequest, StreamingOutputCallRequest, TestServiceClient,
+        TestServiceServer,
+    };
+    use testkit::interop::{Service, payload};
+    use testkit::way::allow_all;
+
+    use super::*;
+
+    testkit::on_every_way![streams_that_say_nothing_cost_nothing];
+
+    fn streams_that_say_nothing_cost_nothing() {
+        for handlers in ["tasks", "threads"] {
+            let dir = tempfile::tempdir().unwrap();
+            let socket = dir.path().join("socket");
+            let socket = socket.to_str().unwrap();
+            let server = Child::start("stream server", &[("socket", socket), ("handlers", handlers)]);
+            server.expect("listening");
+            watch("idle streams", server.pid(), socket);
+        }
+    }
+
+    pub(super) fn server(parent: &Parent) {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (service, socket) = (Arc::new(Service::default()), parent.argument("socket"));
+        let builder = Server::builder().runtime(runtime.handle().clone());
+        let builder = match parent.argument("handlers").as_str() {
+            "tasks" => builder.service(TestServiceServer::from_arc(service)),
+            _ => builder.service(TestServiceServer::blocking_from_arc(service)),
+        };
+        let server = allow_all(builder, Path::new(&socket)).bind(&socket).unwrap();
+        parent.say("listening");
+        server.run().unwrap();
+    }
+
+    pub(super) fn client(parent: &Parent) {
+        let way = Way::named(&parent.argument("way")).unwrap();
+        let connect = || by(way, || connect(parent.argument("socket")).unwrap());
+        let (threads, tasks) = (TestServiceClient::new(connect()), TestServiceClient::new(connect()));
+        let output = |count: usize| StreamingOutputCallRequest {
+            response_parameters: vec![ResponseParameters { size: 10_000, interval_us: 0 }; count],
+            ..Default::default()
+        };
+        let input = || StreamingInputCallRequest { payload: Some(payload(1000)) };
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        // Nobody reads on: neither the client nor, behind the window, the server has anything to do.
+        let mut unread = threads.streaming_output_call(output(1000)).wait().unwrap().into_inner();
+        unread.message().wait().unwrap();
+        let (mut requests, _reply) = threads.streaming_input_call().wait().unwrap();
+        requests.send(input()).wait().unwrap();
+        let (mut asks, mut answers) = tasks.full_duplex_call().wait().unwrap();
+        runtime.block_on(async {
+            asks.send(output(1)).await.unwrap();
+            answers.message().await.unwrap();
+        });
+        // A task, and a thread, that wait for what does not come.
+        let waiting = runtime.spawn(async move { answers.message().await.map(drop) });
+        let (_asks, mut answers) = threads.full_duplex_call().wait().unwrap();
+        thread::scope(|scope| {
+            scope.spawn(|| answers.message().wait().map(drop));
+            thread::sleep(Duration::from_millis(50));
+            parent.say("idle");
+            // The parent kills this process.
+            runtime.block_on(waiting).unwrap().unwrap();
+        });
     }
 }

@@ -155,7 +155,7 @@ fn each_check_refuses_alone() {
         (headers, 3, 1, "unused field not zero"),
         (end, 5, 1, "message with a kind that has none"),
         (end, 2, 1, "unused field not zero"),
-        (credit, 2, 0, "unused field not zero"),
+        (credit, 2, 0, "a credit of zero"),
         (credit, 3, 1, "unused field not zero"),
         (request, 6, 1, "reserved word not zero"),
         (request, 5, 97, "inline length out of range"),
