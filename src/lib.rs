@@ -90,6 +90,25 @@
 //! A server with generated services tells what they are ([`descriptors`]), and the command `mmap-rpc` shows
 //! it: `mmap-rpc list SOCKET`, `mmap-rpc describe SOCKET [NAME]`. With [`health`] it also tells how it is.
 //!
+//! # Who calls what
+//!
+//! An [`Interceptor`] looks at each call, on either side: see [`ChannelBuilder::interceptor`] and
+//! [`ServerBuilder::interceptor`]. With the feature `tracing` each call has a span on both sides,
+//! `rpc.client.call` and `rpc.server.call`, which is the current one for interceptors and handlers. Its
+//! fields are those of OpenTelemetry's conventions: `rpc.system` (`mmap_rpc`), `rpc.service`, `rpc.method`,
+//! `network.transport` (`unix`), and at its end `rpc.grpc.status_code`, a number, and `error.type`. A
+//! caller's span is no parent of its server's unless interceptors carry it over, as
+//! `examples/interceptors.rs` does.
+//!
+//! With the feature `metrics`, the recorder of that crate is told of `rpc.client.call.duration` and
+//! `rpc.server.call.duration` (histograms, in seconds), `rpc.client.calls` and `rpc.server.calls` (counters),
+//! all by service, method and `rpc.grpc.status_code`, and of `rpc.client.active_calls` and
+//! `rpc.server.active_calls` (gauges), by service and method. Methods are those that the program names: a
+//! peer cannot add any. What a call's reply is told after the handler, that it is too long for instance, the
+//! server's numbers do not know.
+//!
+//! With the feature `tower`, a method of a channel is a service for its layers: see `Channel::service`.
+//!
 //! # What to expect
 //!
 //! - A call fails with a [`Status`] that has one of gRPC's codes. A dead server is [`Code::Unavailable`], at
@@ -145,12 +164,17 @@ pub use client::{
 };
 #[cfg(feature = "tokio")]
 pub use client::{RawResponseFuture, ResponseFuture, SendFuture};
+#[cfg(feature = "tower")]
+pub use client::{RawService, UnaryService};
 pub use connection::{Backing, Lane};
 pub use error::Violation;
 pub use os::Credentials;
 pub use raw::{Loan, Payload, RawBody};
 pub use rpc::descriptors;
-pub use rpc::{Code, MetadataError, MetadataMap, MetadataValue, Request, Response, Status};
+pub use rpc::{
+    Code, IncomingCall, Interceptor, MetadataError, MetadataMap, MetadataValue, OutgoingCall, Request,
+    Response, Status, Verdict,
+};
 pub use server::{Server, ServerBuilder};
 pub use streaming::{Messages, NextMessage, Streaming};
 

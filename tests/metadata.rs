@@ -17,7 +17,7 @@ testkit::on_every_way![
     a_status_whose_details_are_too_long_arrives_without,
     a_raw_handler_sees_metadata,
     large_replies_with_metadata_wait_for_room;
-    memory: a_raw_failure_brings_details,
+    memory: a_raw_failure_brings_details, a_raw_call_has_metadata,
 ];
 
 struct Site(LocalServer);
@@ -149,7 +149,7 @@ fn a_raw_handler_sees_metadata() {
     let channel = site.channel();
     let mut metadata = MetadataMap::new();
     metadata.insert("key", "value").unwrap();
-    // As messages, because plain bytes are sent without metadata.
+    // As messages.
     let call = channel.unary::<_, Empty>(&channel.method(RAW), request(blob(200), metadata));
     let status = call.wait().unwrap_err();
     assert!(status.message().contains("decode"), "\"value\" is no message: {status}");
@@ -177,4 +177,25 @@ fn a_raw_failure_brings_details() {
     let nothing: Loan = channel.loan(0).unwrap();
     let status = channel.raw(&channel.method(RAW), nothing).wait().unwrap_err();
     assert_eq!((status.code(), &status.details()[..]), (Code::Aborted, &b"details"[..]));
+}
+
+fn a_raw_call_has_metadata() {
+    let site = Site::new(|server| server);
+    let channel = site.channel();
+    let method = channel.method(RAW);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut metadata = MetadataMap::new();
+    metadata.insert("key", "value").unwrap();
+    for length in [1, 60, 96, 97, 5_000, 100_000] {
+        let bytes = noise(length, 1);
+        let mut loan = channel.loan(length).unwrap();
+        loan.copy_from_slice(&bytes);
+        let slice = channel.raw(&method, &bytes[..]).metadata(metadata.clone()).wait().unwrap();
+        let lent = channel.raw(&method, loan).metadata(metadata.clone()).wait().unwrap();
+        let call = channel.raw(&method, bytes).metadata(metadata.clone());
+        let awaited = runtime.block_on(async { call.await }).unwrap();
+        for reply in [slice, lent, awaited] {
+            assert_eq!(reply.to_vec(), b"value", "{length} bytes");
+        }
+    }
 }

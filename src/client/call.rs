@@ -19,7 +19,7 @@ use crate::client::reconnect::{Sent, received};
 use crate::client::route::{Route, start_classic, wait_classic};
 use crate::client::sending::send_message;
 use crate::connection::Arrived;
-use crate::rpc::{Request, Response, Status};
+use crate::rpc::{Record, Request, Response, Side, Status};
 
 /// A call that has not been sent: set its timeout, then [`wait`](Self::wait) or [`start`](Self::start).
 #[must_use = "a call is not sent until wait() or start() is called"]
@@ -84,7 +84,9 @@ impl<'a, Req: Message, Resp: Message + Default> Call<'a, Req, Resp> {
     #[inline]
     pub fn wait(self) -> Result<Response<Resp>, Status> {
         if let Route::Again(channel) = self.route {
-            return channel.wait(self.method, self.limit, &mut &self.request, read_response);
+            return recorded(self.method, || {
+                channel.wait(self.method, self.limit, &mut &self.request, read_response)
+            });
         }
         self.start()?.wait()
     }
@@ -96,16 +98,33 @@ impl<'a, Req: Message, Resp: Message + Default> Call<'a, Req, Resp> {
     /// [classic](crate::Channel::connect_classic) channel, for a connection that no other call holds.
     #[inline]
     pub fn start(self) -> Result<Pending<'a, Resp>, Status> {
+        let mut record = Record::begin(Side::Client, self.method.name());
+        let _entered = record.enter();
+        match self.send() {
+            Ok(call) => Ok(Pending { call, reply: PhantomData, record }),
+            Err(status) => {
+                record.end(Some(&status));
+                Err(status)
+            }
+        }
+    }
+
+    /// The same, where the call is recorded elsewhere.
+    #[inline]
+    pub(super) fn send(mut self) -> Result<InFlight<'a>, Status> {
         if let Route::Again(channel) = self.route {
-            let sent = channel.start(self.method, self.limit, &mut &self.request)?;
-            return Ok(Pending { call: InFlight::Again(sent), reply: PhantomData });
+            return Ok(InFlight::Again(channel.start(self.method, self.limit, &mut &self.request)?));
         }
         let deadline = self.limit.end();
         let core = match self.route {
             Route::Ring(core) => &**core,
             Route::Classic(pool) => {
                 let lease = start_classic(pool, self.method, deadline, &self.request)?;
-                return Ok(Pending { call: InFlight::Classic(lease), reply: PhantomData });
+                return Ok(InFlight::Classic(lease));
+            }
+            Route::Intercepted(intercepted) => {
+                self.limit = intercepted.pass(self.method, self.request.metadata_mut(), self.limit)?;
+                return Self { route: intercepted.channel.route(), ..self }.send();
             }
             Route::Again(_) => unreachable!("looked at above"),
         };
@@ -114,7 +133,7 @@ impl<'a, Req: Message, Resp: Message + Default> Call<'a, Req, Resp> {
         let mut prepared = None;
         unsent.once_there_is_space(|| send_message(&core.link, head, &self.request, len, &mut prepared))?;
         let ticket = unsent.sent();
-        Ok(Pending { call: InFlight::new(core, ticket, deadline), reply: PhantomData })
+        Ok(InFlight::new(core, ticket, deadline))
     }
 }
 
@@ -132,6 +151,7 @@ impl<Req, Resp> fmt::Debug for Call<'_, Req, Resp> {
 pub struct Pending<'a, Resp> {
     call: InFlight<'a>,
     reply: PhantomData<fn() -> Resp>,
+    record: Record,
 }
 
 impl<Resp: Message + Default> Pending<'_, Resp> {
@@ -140,8 +160,10 @@ impl<Resp: Message + Default> Pending<'_, Resp> {
     /// # Errors
     /// As [`Call::wait`].
     #[inline]
-    pub fn wait(self) -> Result<Response<Resp>, Status> {
-        self.call.wait(read_response)
+    pub fn wait(mut self) -> Result<Response<Resp>, Status> {
+        let outcome = self.call.wait(read_response);
+        self.record.end(outcome.as_ref().err());
+        outcome
     }
 }
 
@@ -149,6 +171,15 @@ impl<Resp> fmt::Debug for Pending<'_, Resp> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.call.fmt(f)
     }
+}
+
+/// Makes a call in one go, and has it recorded.
+pub(super) fn recorded<R>(method: Method, make: impl FnOnce() -> Result<R, Status>) -> Result<R, Status> {
+    let mut record = Record::begin(Side::Client, method.name());
+    let _entered = record.enter();
+    let outcome = make();
+    record.end(outcome.as_ref().err());
+    outcome
 }
 
 /// The sent half of every call, typed or raw.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use prost::Message;
 
 use crate::client::call::Call;
 use crate::client::connect::{self, Connect, ConnectError};
+use crate::client::intercepted::Intercepted;
 use crate::client::method::Method;
 use crate::client::raw::RawCall;
 use crate::client::reconnect::{ChannelState, Reconnect, Reconnecting};
@@ -17,7 +19,7 @@ use crate::client::streams::{BidiStreamingCall, ClientStreamingCall, ServerStrea
 use crate::connection::{Backing, Config, Lane, MAX_IN_FLIGHT, MAX_METADATA};
 use crate::os::{Credentials, Socket};
 use crate::raw::{Loan, RawBody};
-use crate::rpc::{Request, Status};
+use crate::rpc::{Chain, Interceptor, OutgoingCall, Request, Status};
 
 /// A connection to a server. Clones share it; it closes when the last of them is dropped.
 ///
@@ -39,6 +41,39 @@ pub struct Channel {
 impl Channel {
     pub(super) fn new(route: Route) -> Self {
         Self { route }
+    }
+
+    pub(super) fn route(&self) -> &Route {
+        &self.route
+    }
+
+    /// What its calls come to, once they have been looked at.
+    fn bare(&self) -> &Route {
+        match &self.route {
+            Route::Intercepted(intercepted) => &intercepted.channel.route,
+            route => route,
+        }
+    }
+
+    /// The same channel, with these interceptors if there are any.
+    pub(super) fn with_chain(self, chain: Chain<OutgoingCall>) -> Self {
+        if chain.is_empty() {
+            return self;
+        }
+        Self { route: Route::Intercepted(Arc::new(Intercepted { channel: self, chain })) }
+    }
+
+    /// The same channel with one more interceptor, which looks at each call of this one before it is sent: of
+    /// every kind, also of plain bytes. Those that the channel has run before it.
+    ///
+    /// Connection and methods are shared; calls of other clones are not looked at. A call is looked at once,
+    /// also if a channel that [reconnects](ChannelBuilder::reconnect) sends it again. See [`Interceptor`].
+    pub fn intercepted(&self, interceptor: impl Interceptor<OutgoingCall>) -> Self {
+        let (channel, chain) = match &self.route {
+            Route::Intercepted(before) => (before.channel.clone(), before.chain.with(interceptor)),
+            _ => (self.clone(), Chain::default().with(interceptor)),
+        };
+        channel.with_chain(chain)
     }
 
     /// A connection to the server that listens on the Unix socket at `path`, with default limits, to be
@@ -68,7 +103,12 @@ impl Channel {
 
     /// Sets limits before connecting.
     pub fn builder() -> ChannelBuilder {
-        ChannelBuilder { config: Config::default(), classic_connections: 64, reconnect: None }
+        ChannelBuilder {
+            config: Config::default(),
+            classic_connections: 64,
+            reconnect: None,
+            interceptors: Chain::default(),
+        }
     }
 
     /// A channel that connects to `path` when it is first called, and connects again as
@@ -85,6 +125,7 @@ impl Channel {
         match &self.route {
             Route::Ring(core) => core.method(name),
             Route::Classic(pool) => pool.method(name),
+            Route::Intercepted(intercepted) => intercepted.channel.method(name),
             Route::Again(channel) => channel.method(name),
         }
     }
@@ -149,6 +190,7 @@ impl Channel {
         match &self.route {
             Route::Ring(core) => core.loan(len),
             Route::Classic(pool) => pool.loan(len),
+            Route::Intercepted(intercepted) => intercepted.channel.loan(len),
             Route::Again(channel) => channel.loan(len),
         }
     }
@@ -159,6 +201,7 @@ impl Channel {
         match &self.route {
             Route::Ring(core) => core.link.credentials(),
             Route::Classic(pool) => pool.peer(),
+            Route::Intercepted(intercepted) => intercepted.channel.peer(),
             Route::Again(channel) => channel.peer(),
         }
     }
@@ -173,6 +216,7 @@ impl Channel {
         match &self.route {
             Route::Ring(core) => core.link.is_closed(),
             Route::Classic(pool) => pool.is_closed(),
+            Route::Intercepted(intercepted) => intercepted.channel.is_closed(),
             Route::Again(channel) => channel.state() == ChannelState::Shutdown,
         }
     }
@@ -190,6 +234,7 @@ impl Channel {
             }
             Route::Classic(pool) => pool.is_closed(),
             Route::Again(channel) => return channel.state(),
+            Route::Intercepted(intercepted) => return intercepted.channel.state(),
         };
         if shut { ChannelState::Shutdown } else { ChannelState::Ready }
     }
@@ -207,9 +252,9 @@ impl Channel {
             if state != from || left.is_zero() {
                 return state;
             }
-            match &self.route {
+            match self.bare() {
                 Route::Again(channel) => channel.wait_for_news(left),
-                Route::Ring(_) | Route::Classic(_) => thread::sleep(left),
+                _ => thread::sleep(left),
             }
         }
     }
@@ -223,9 +268,9 @@ impl Channel {
             if state != from {
                 return state;
             }
-            match &self.route {
+            match self.bare() {
                 Route::Again(channel) => channel.await_news(STATE_LOOKS).await,
-                Route::Ring(_) | Route::Classic(_) => tokio::time::sleep(STATE_LOOKS).await,
+                _ => tokio::time::sleep(STATE_LOOKS).await,
             }
         }
     }
@@ -240,6 +285,9 @@ impl fmt::Debug for Channel {
         match &self.route {
             Route::Ring(core) => debug.field("link", &core.link),
             Route::Classic(pool) => debug.field("classic", pool),
+            Route::Intercepted(intercepted) => {
+                debug.field("channel", &intercepted.channel).field("interceptors", &intercepted.chain)
+            }
             Route::Again(channel) => debug.field("reconnecting", channel),
         };
         debug.finish_non_exhaustive()
@@ -252,6 +300,7 @@ impl fmt::Debug for Channel {
 pub struct ChannelBuilder {
     config: Config,
     classic_connections: usize,
+    interceptors: Chain<OutgoingCall>,
     reconnect: Option<Reconnect>,
 }
 
@@ -364,10 +413,17 @@ impl ChannelBuilder {
         self
     }
 
+    /// Has an interceptor look at each call of the channel before it is sent: see [`Channel::intercepted`].
+    /// Several run in the order in which they were added.
+    pub fn interceptor(mut self, interceptor: impl Interceptor<OutgoingCall>) -> Self {
+        self.interceptors = self.interceptors.with(interceptor);
+        self
+    }
+
     /// A connection to the server that listens on the Unix socket at `path`, to be
     /// [waited for](Connect::wait).
     pub fn connect(self, path: impl AsRef<Path>) -> Connect {
-        Connect::new(path.as_ref(), self.config).reconnect(self.reconnect)
+        Connect::new(path.as_ref(), self.config).reconnect(self.reconnect).intercepted(self.interceptors)
     }
 
     /// A channel that connects to `path` when it is first called, by that call, and connects again later as
@@ -377,18 +433,21 @@ impl ChannelBuilder {
     pub fn connect_lazy(self, path: impl AsRef<Path>) -> Channel {
         let policy = self.reconnect.unwrap_or_default();
         Channel::new(Route::Again(Reconnecting::new(path.as_ref(), self.config, policy, None)))
+            .with_chain(self.interceptors)
     }
 
     /// A connection to the server of the classic protocol that listens on the Unix socket at `path`; see
     /// [`Channel::connect_classic`]. Of the limits, those of message size, connect timeout and connections
     /// apply.
     pub fn connect_classic(self, path: impl AsRef<Path>) -> Connect {
-        Connect::new(path.as_ref(), self.config).classic(self.classic_connections)
+        Connect::new(path.as_ref(), self.config)
+            .classic(self.classic_connections)
+            .intercepted(self.interceptors)
     }
 
     /// Makes a channel of a socket that is connected; `name` stands for its path in errors.
     pub(crate) fn over(self, socket: Socket, name: &Path) -> Result<Channel, ConnectError> {
         let core = connect::over(socket, name, self.config)?;
-        Ok(Channel::new(Route::Ring(core)))
+        Ok(Channel::new(Route::Ring(core)).with_chain(self.interceptors))
     }
 }

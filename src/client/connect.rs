@@ -23,6 +23,7 @@ use crate::client::route::Route;
 use crate::connection::Config;
 use crate::error::Violation;
 use crate::os::Socket;
+use crate::rpc::{Chain, OutgoingCall};
 
 /// Why no connection came about.
 #[derive(Debug, Error)]
@@ -85,12 +86,20 @@ pub struct Connect<C = Channel> {
     classic: Option<usize>,
     /// Whether, and how, the channel connects again.
     reconnect: Option<Reconnect>,
+    interceptors: Chain<OutgoingCall>,
     client: PhantomData<fn() -> C>,
 }
 
 impl Connect {
     pub(super) fn new(path: &Path, config: Config) -> Self {
-        Self { path: path.to_owned(), config, classic: None, reconnect: None, client: PhantomData }
+        Self {
+            path: path.to_owned(),
+            config,
+            classic: None,
+            reconnect: None,
+            interceptors: Chain::default(),
+            client: PhantomData,
+        }
     }
 
     pub(super) fn classic(self, connections: usize) -> Self {
@@ -100,13 +109,17 @@ impl Connect {
     pub(super) fn reconnect(self, reconnect: Option<Reconnect>) -> Self {
         Self { reconnect, ..self }
     }
+
+    pub(super) fn intercepted(self, interceptors: Chain<OutgoingCall>) -> Self {
+        Self { interceptors, ..self }
+    }
 }
 
 impl<C> Connect<C> {
     /// A client on the channel, of a type that generated code has.
     pub fn client<D: From<Channel>>(self) -> Connect<D> {
-        let Self { path, config, classic, reconnect, client: _ } = self;
-        Connect { path, config, classic, reconnect, client: PhantomData }
+        let Self { path, config, classic, reconnect, interceptors, client: _ } = self;
+        Connect { path, config, classic, reconnect, interceptors, client: PhantomData }
     }
 
     fn route(&self, core: Arc<Core>) -> Route {
@@ -132,7 +145,7 @@ impl<C: From<Channel>> Connect<C> {
                 Route::Classic(Arc::new(Pool::connect(&self.path, &self.config, connections)?))
             }
         };
-        Ok(Channel::new(route).into())
+        Ok(Channel::new(route).with_chain(self.interceptors).into())
     }
 }
 
@@ -164,7 +177,10 @@ impl<C: From<Channel> + 'static> IntoFuture for Connect<C> {
             let mut greeting = attempt.greet(socket, self.config.clone())?;
             loop {
                 match greeting.advance()? {
-                    Some(answer) => return Ok(Channel::new(self.route(greeting.finish(answer)?)).into()),
+                    Some(answer) => {
+                        let channel = Channel::new(self.route(greeting.finish(answer)?));
+                        return Ok(channel.with_chain(self.interceptors).into());
+                    }
                     None => greeting.ready().await?,
                 }
             }

@@ -20,14 +20,14 @@ use crate::client::drivers::current_runtime;
 use crate::client::limit::TimeLimit;
 use crate::client::method::Method;
 use crate::client::patience::Patience;
-use crate::client::raw::RawCall;
+use crate::client::raw::{RawCall, keep};
 use crate::client::reconnect::Reconnecting;
 use crate::client::route::Route;
 use crate::client::sending::{send_bytes, send_message};
 use crate::client::space::Registered;
 use crate::connection::{Arrived, Head, Link, Prepared, SendFailure};
 use crate::raw::{Payload, RawBody};
-use crate::rpc::{Request, Response, Status};
+use crate::rpc::{MetadataMap, Record, Request, Response, Side, Status};
 
 use again::{BytesCall, TypedCall};
 
@@ -37,6 +37,9 @@ trait Kind<'a>: Unpin {
 
     /// Sends the request; [`SendFailure::Wait`] to be called again.
     fn send(&mut self, link: &'a Arc<Link>, head: Head) -> Result<(), SendFailure>;
+
+    /// What is said of the call.
+    fn metadata(&mut self) -> &mut MetadataMap;
 
     /// Makes the reply of what came.
     fn read(payload: Arrived<'_>) -> Result<Self::Reply, Status>;
@@ -59,11 +62,15 @@ type Moving<'a, R> = Pin<Box<dyn Future<Output = Result<R, Status>> + Send + 'a>
 /// A call that waits on a thread of its own.
 type Blocking<R> = Box<dyn FnOnce() -> Result<R, Status> + Send>;
 
+/// What becomes of a call's metadata and its limit.
+type Passing<'a> = Pin<Box<dyn Future<Output = Result<(MetadataMap, TimeLimit), Status>> + Send + 'a>>;
+
 /// A call on its way.
 struct Machine<'a, K: Kind<'a>> {
     kind: K,
     stage: Stage<'a, K::Reply>,
     was_sent: bool,
+    record: Record,
 }
 
 // Within a stage, what waits comes first: it ends before its cell is another call's.
@@ -72,6 +79,12 @@ enum Stage<'a, R> {
         route: &'a Route,
         method: Method,
         limit: TimeLimit,
+    },
+    /// Interceptors look at it.
+    Intercepted {
+        route: &'a Route,
+        method: Method,
+        passing: Passing<'a>,
     },
     /// There was no room.
     Crowded {
@@ -94,12 +107,14 @@ enum Stage<'a, R> {
 
 impl<'a, K: Kind<'a>> Machine<'a, K> {
     fn new(route: &'a Route, method: Method, limit: TimeLimit, kind: K) -> Self {
-        Self { kind, stage: Stage::Unsent { route, method, limit }, was_sent: false }
+        let stage = Stage::Unsent { route, method, limit };
+        Self { kind, stage, was_sent: false, record: Record::default() }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<K::Reply, Status>> {
         let outcome = match &mut self.stage {
             &mut Stage::Unsent { route, method, limit } => self.begin(cx, route, method, limit),
+            Stage::Intercepted { .. } => self.pass(cx),
             Stage::Crowded { .. } => self.try_again(cx),
             Stage::Sent { .. } => self.await_reply(cx),
             Stage::Elsewhere(thread) => Pin::new(thread).poll(cx).map(|joined| {
@@ -112,6 +127,19 @@ impl<'a, K: Kind<'a>> Machine<'a, K> {
         };
         if outcome.is_ready() {
             self.stage = Stage::Done;
+        }
+        outcome
+    }
+
+    /// The same, for a call that is recorded here.
+    fn poll_recorded(&mut self, cx: &mut Context<'_>) -> Poll<Result<K::Reply, Status>> {
+        if let Stage::Unsent { method, .. } = &self.stage {
+            self.record = Record::begin(Side::Client, method.name());
+        }
+        let _entered = self.record.enter();
+        let outcome = self.poll(cx);
+        if let Poll::Ready(outcome) = &outcome {
+            self.record.end(outcome.as_ref().err());
         }
         outcome
     }
@@ -130,6 +158,12 @@ impl<'a, K: Kind<'a>> Machine<'a, K> {
                 let call = self.kind.elsewhere(route.clone(), method, limit);
                 self.stage = Stage::Elsewhere(runtime.spawn_blocking(call));
                 return self.poll(cx);
+            }
+            Route::Intercepted(intercepted) => {
+                let metadata = std::mem::take(self.kind.metadata());
+                let passing: Passing<'a> = Box::pin(intercepted.pass_async(method, metadata, limit));
+                self.stage = Stage::Intercepted { route: intercepted.channel.route(), method, passing };
+                return self.pass(cx);
             }
             Route::Again(channel) => {
                 self.stage = Stage::Again(self.kind.again(channel, method, limit));
@@ -153,6 +187,17 @@ impl<'a, K: Kind<'a>> Machine<'a, K> {
                 self.try_again(cx)
             }
         }
+    }
+
+    #[cold]
+    fn pass(&mut self, cx: &mut Context<'_>) -> Poll<Result<K::Reply, Status>> {
+        let Stage::Intercepted { route, method, passing } = &mut self.stage else {
+            unreachable!("the caller has looked")
+        };
+        let (route, method) = (*route, *method);
+        let (metadata, limit) = std::task::ready!(passing.as_mut().poll(cx))?;
+        *self.kind.metadata() = metadata;
+        self.begin(cx, route, method, limit)
     }
 
     fn try_again(&mut self, cx: &mut Context<'_>) -> Poll<Result<K::Reply, Status>> {
@@ -245,6 +290,10 @@ where
         send_message(link, head, request, request.get_ref().encoded_len(), &mut self.prepared)
     }
 
+    fn metadata(&mut self) -> &mut MetadataMap {
+        self.request.as_mut().expect("not sent before").metadata_mut()
+    }
+
     #[inline]
     fn read(payload: Arrived<'_>) -> Result<Response<Resp>, Status> {
         read_response(payload)
@@ -252,7 +301,10 @@ where
 
     fn elsewhere(&mut self, route: Route, method: Method, limit: TimeLimit) -> Blocking<Self::Reply> {
         let request = self.request.take().expect("not sent before");
-        Box::new(move || Call::new(&route, method, request).limited(limit).wait())
+        Box::new(move || {
+            let call = Call::<_, Resp>::new(&route, method, request).limited(limit);
+            call.send()?.wait(read_response)
+        })
     }
 
     fn again(
@@ -286,7 +338,7 @@ where
     type Output = Result<Response<Resp>, Status>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.get_mut().0.poll(cx)
+        self.get_mut().0.poll_recorded(cx)
     }
 }
 
@@ -323,6 +375,7 @@ where
 
 struct Raw<'a> {
     body: RawBody<'a>,
+    metadata: MetadataMap,
     prepared: Option<Prepared<Arc<Link>>>,
 }
 
@@ -331,12 +384,16 @@ impl<'a> Kind<'a> for Raw<'a> {
 
     #[inline]
     fn send(&mut self, link: &'a Arc<Link>, head: Head) -> Result<(), SendFailure> {
-        send_bytes(link, head, &mut self.body, &mut self.prepared)
+        send_bytes(link, head, &mut self.body, &self.metadata, &mut self.prepared)
+    }
+
+    fn metadata(&mut self) -> &mut MetadataMap {
+        &mut self.metadata
     }
 
     #[inline]
     fn read(payload: Arrived<'_>) -> Result<Payload, Status> {
-        Ok(Payload::new(payload.keep()))
+        keep(payload)
     }
 
     fn elsewhere(&mut self, route: Route, method: Method, limit: TimeLimit) -> Blocking<Payload> {
@@ -345,12 +402,17 @@ impl<'a> Kind<'a> for Raw<'a> {
             RawBody::Bytes(bytes) => RawBody::Bytes(bytes),
             RawBody::Loan(loan) => RawBody::Loan(loan),
         };
-        Box::new(move || RawCall::new(&route, method, body).limited(limit).wait())
+        let metadata = std::mem::take(&mut self.metadata);
+        Box::new(move || {
+            let call = RawCall::new(&route, method, body).metadata(metadata).limited(limit);
+            call.send()?.wait(keep)
+        })
     }
 
     fn again(&mut self, channel: &'a Reconnecting, method: Method, limit: TimeLimit) -> Moving<'a, Payload> {
         let body = std::mem::replace(&mut self.body, RawBody::Slice(&[]));
-        Box::pin(channel.call(method, limit, BytesCall { body }))
+        let metadata = std::mem::take(&mut self.metadata);
+        Box::pin(channel.call(method, limit, BytesCall { body, metadata }))
     }
 }
 
@@ -362,7 +424,7 @@ impl Future for RawResponseFuture<'_> {
     type Output = Result<Payload, Status>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.get_mut().0.poll(cx)
+        self.get_mut().0.poll_recorded(cx)
     }
 }
 
@@ -372,8 +434,8 @@ impl<'a> IntoFuture for RawCall<'a> {
 
     /// What `.await` polls; fails as [`wait`](RawCall::wait) does.
     fn into_future(self) -> Self::IntoFuture {
-        let (route, method, body, limit) = self.into_parts();
-        RawResponseFuture(Machine::new(route, method, limit, Raw { body, prepared: None }))
+        let (route, method, body, metadata, limit) = self.into_parts();
+        RawResponseFuture(Machine::new(route, method, limit, Raw { body, metadata, prepared: None }))
     }
 }
 

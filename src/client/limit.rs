@@ -13,6 +13,11 @@ pub(super) struct TimeLimit {
 }
 
 impl TimeLimit {
+    /// The same with another end.
+    pub(super) fn ending(self, deadline: Option<Instant>) -> Self {
+        Self { timeout: None, deadline, ..self }
+    }
+
     /// When a call that is sent now ends at the latest. A timeout beyond the clock's range is none.
     #[inline]
     pub(super) fn end(self) -> Option<Instant> {

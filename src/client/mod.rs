@@ -12,6 +12,8 @@
 //! A channel to a server of the classic protocol has a pool of connections instead: see `classic`. One that
 //! reconnects has one `Core` after the other: see `reconnect`.
 
+#[cfg(feature = "tokio")]
+mod alarm;
 mod attempt;
 mod awaited;
 mod call;
@@ -27,6 +29,7 @@ mod driver;
 mod drivers;
 #[cfg(feature = "tokio")]
 mod future;
+mod intercepted;
 mod lead;
 mod limit;
 mod method;
@@ -38,6 +41,8 @@ mod route;
 mod sending;
 mod space;
 mod streams;
+#[cfg(feature = "tower")]
+mod tower;
 
 pub use call::{Call, Pending};
 pub use channel::{Channel, ChannelBuilder};
@@ -52,3 +57,5 @@ pub use streams::SendFuture;
 pub use streams::{
     BidiStreamingCall, ClientStreamingCall, Reply, SendAll, SendMessage, Sender, ServerStreamingCall,
 };
+#[cfg(feature = "tower")]
+pub use tower::{RawService, UnaryService};

@@ -1,14 +1,11 @@
 //! A task that waits at a call's cell: for the reply, or for room to send.
 
-use std::future::Future;
 use std::mem;
 use std::ops::Deref;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use tokio::time::{Sleep, sleep};
-
+use crate::client::alarm::Alarm;
 use crate::client::core::Core;
 use crate::client::driver::Stop;
 use crate::rpc::Status;
@@ -21,15 +18,13 @@ pub(super) struct Patience<C: Deref<Target = Core>> {
     index: usize,
     /// Whether the drivers count on this task.
     entered: bool,
-    /// Made when the task first sleeps with a deadline: its memory is asked for where a wake-up is due
-    /// anyhow.
-    timer: Option<Pin<Box<Sleep>>>,
+    alarm: Alarm,
 }
 
 impl<C: Deref<Target = Core>> Patience<C> {
     /// Waits at the cell with that number.
     pub(super) fn new(core: C, index: usize) -> Self {
-        Self { core, index, entered: false, timer: None }
+        Self { core, index, entered: false, alarm: Alarm::default() }
     }
 
     /// Waits until something has happened, the connection closes, or `until` has passed; says which. `Done`
@@ -61,24 +56,8 @@ impl<C: Deref<Target = Core>> Patience<C> {
             return Poll::Ready(Ok(Stop::Closed));
         }
         match until {
-            Some(until) => self.poll_timer(cx, until).map(|()| Ok(Stop::Deadline)),
+            Some(until) => self.alarm.poll(cx, until).map(|()| Ok(Stop::Deadline)),
             None => Poll::Pending,
-        }
-    }
-
-    /// Whether a time has passed on the system's clock, which the deadlines of both sides are counted by.
-    /// That of the runtime may stand still.
-    fn poll_timer(&mut self, cx: &mut Context<'_>, until: Instant) -> Poll<()> {
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Poll::Ready(());
-            }
-            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(left)));
-            if timer.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            self.timer = None;
         }
     }
 }

@@ -3,14 +3,15 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::client::call::InFlight;
+use crate::client::call::{InFlight, recorded};
 use crate::client::limit::TimeLimit;
 use crate::client::method::Method;
+use crate::client::reconnect::Plain;
 use crate::client::route::{Route, start_classic_raw};
 use crate::client::sending::send_bytes;
 use crate::connection::Arrived;
 use crate::raw::{Payload, RawBody};
-use crate::rpc::Status;
+use crate::rpc::{MetadataMap, Record, Side, Status};
 
 /// A raw call that has not been sent: set its timeout, then [`wait`](Self::wait) or [`start`](Self::start).
 #[must_use = "a call is not sent until wait() or start() is called"]
@@ -18,12 +19,13 @@ pub struct RawCall<'a> {
     route: &'a Route,
     method: Method,
     body: RawBody<'a>,
+    metadata: MetadataMap,
     limit: TimeLimit,
 }
 
 impl<'a> RawCall<'a> {
     pub(super) fn new(route: &'a Route, method: Method, body: RawBody<'a>) -> Self {
-        Self { route, method, body, limit: TimeLimit::default() }
+        Self { route, method, body, metadata: MetadataMap::new(), limit: TimeLimit::default() }
     }
 
     /// How long the call may take, from sending it to having its reply. Without a timeout it may take for
@@ -40,6 +42,12 @@ impl<'a> RawCall<'a> {
         self
     }
 
+    /// What is said of the call. A loan that travels with metadata is copied.
+    pub fn metadata(mut self, metadata: MetadataMap) -> Self {
+        self.metadata = metadata;
+        self
+    }
+
     /// Says that it does no harm if the call is made twice: see
     /// [`Call::idempotent`](crate::Call::idempotent).
     pub fn idempotent(mut self) -> Self {
@@ -53,8 +61,8 @@ impl<'a> RawCall<'a> {
     }
 
     #[cfg(feature = "tokio")]
-    pub(super) fn into_parts(self) -> (&'a Route, Method, RawBody<'a>, TimeLimit) {
-        (self.route, self.method, self.body, self.limit)
+    pub(super) fn into_parts(self) -> (&'a Route, Method, RawBody<'a>, MetadataMap, TimeLimit) {
+        (self.route, self.method, self.body, self.metadata, self.limit)
     }
 
     /// Sends the bytes and waits for those that come back.
@@ -64,7 +72,8 @@ impl<'a> RawCall<'a> {
     #[inline]
     pub fn wait(mut self) -> Result<Payload, Status> {
         if let Route::Again(channel) = self.route {
-            return channel.wait(self.method, self.limit, &mut self.body, keep);
+            let mut body = Plain { body: &mut self.body, metadata: &self.metadata };
+            return recorded(self.method, || channel.wait(self.method, self.limit, &mut body, keep));
         }
         self.start()?.wait()
     }
@@ -76,34 +85,52 @@ impl<'a> RawCall<'a> {
     /// As [`wait`](Self::wait), where the call cannot be sent. Waits only for room to send; on a
     /// [classic](crate::Channel::connect_classic) channel, for a connection that no other call holds.
     #[inline]
-    pub fn start(mut self) -> Result<PendingRaw<'a>, Status> {
+    pub fn start(self) -> Result<PendingRaw<'a>, Status> {
+        let mut record = Record::begin(Side::Client, self.method.name());
+        let _entered = record.enter();
+        match self.send() {
+            Ok(call) => Ok(PendingRaw { call, record }),
+            Err(status) => {
+                record.end(Some(&status));
+                Err(status)
+            }
+        }
+    }
+
+    /// The same, where the call is recorded elsewhere.
+    #[inline]
+    pub(super) fn send(mut self) -> Result<InFlight<'a>, Status> {
         if let Route::Again(channel) = self.route {
-            return Ok(PendingRaw(InFlight::Again(channel.start(
-                self.method,
-                self.limit,
-                &mut self.body,
-            )?)));
+            let mut body = Plain { body: &mut self.body, metadata: &self.metadata };
+            return Ok(InFlight::Again(channel.start(self.method, self.limit, &mut body)?));
         }
         let deadline = self.limit.end();
         let core = match self.route {
             Route::Ring(core) => &**core,
             Route::Classic(pool) => {
-                let lease = start_classic_raw(pool, self.method, deadline, &self.body)?;
-                return Ok(PendingRaw(InFlight::Classic(lease)));
+                let lease = start_classic_raw(pool, self.method, deadline, &self.body, &self.metadata)?;
+                return Ok(InFlight::Classic(lease));
+            }
+            Route::Intercepted(intercepted) => {
+                self.limit = intercepted.pass(self.method, &mut self.metadata, self.limit)?;
+                return Self { route: intercepted.channel.route(), ..self }.send();
             }
             Route::Again(_) => unreachable!("looked at above"),
         };
         let unsent = core.begin(self.method, deadline)?;
         let head = unsent.head(self.method)?;
-        let (body, mut prepared) = (&mut self.body, None);
-        unsent.once_there_is_space(|| send_bytes(&core.link, head, body, &mut prepared))?;
-        Ok(PendingRaw(InFlight::new(core, unsent.sent(), deadline)))
+        let (body, metadata, mut prepared) = (&mut self.body, &self.metadata, None);
+        unsent.once_there_is_space(|| send_bytes(&core.link, head, body, metadata, &mut prepared))?;
+        Ok(InFlight::new(core, unsent.sent(), deadline))
     }
 }
 
 /// A raw call that was sent and not yet answered. Dropping it cancels the call.
 #[must_use = "dropping a pending call cancels it"]
-pub struct PendingRaw<'a>(InFlight<'a>);
+pub struct PendingRaw<'a> {
+    call: InFlight<'a>,
+    record: Record,
+}
 
 impl PendingRaw<'_> {
     /// Waits for the bytes that come back.
@@ -111,19 +138,22 @@ impl PendingRaw<'_> {
     /// # Errors
     /// As [`RawCall::wait`].
     #[inline]
-    pub fn wait(self) -> Result<Payload, Status> {
-        self.0.wait(keep)
+    pub fn wait(mut self) -> Result<Payload, Status> {
+        let outcome = self.call.wait(keep);
+        self.record.end(outcome.as_ref().err());
+        outcome
     }
 }
 
+/// Reads a reply of bytes.
 #[inline(always)]
-fn keep(payload: Arrived<'_>) -> Result<Payload, Status> {
+pub(super) fn keep(payload: Arrived<'_>) -> Result<Payload, Status> {
     Ok(Payload::new(payload.keep()))
 }
 
 impl fmt::Debug for PendingRaw<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.call.fmt(f)
     }
 }
 

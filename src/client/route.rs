@@ -7,12 +7,13 @@ use prost::Message;
 
 use crate::client::classic::{Lease, Pool};
 use crate::client::core::Core;
+use crate::client::intercepted::Intercepted;
 use crate::client::method::Method;
 use crate::client::reconnect::Reconnecting;
 use crate::connection::{Arrived, Outside};
 use crate::raw::RawBody;
 use crate::ring::Inline;
-use crate::rpc::{Letter, Request, Status, write_bytes, write_message};
+use crate::rpc::{Letter, MetadataMap, Request, Status, write_bytes, write_message};
 
 /// A channel's connection, or connections.
 #[derive(Clone)]
@@ -21,6 +22,8 @@ pub(super) enum Route {
     Classic(Arc<Pool>),
     /// One connection after the other.
     Again(Arc<Reconnecting>),
+    /// Another channel, whose calls are looked at first.
+    Intercepted(Arc<Intercepted>),
 }
 
 // Apart and cold: the lane that makes system calls must not spread through the code of the one that makes
@@ -35,12 +38,17 @@ pub(super) fn start_classic<'a, M: Message>(
     deadline: Option<Instant>,
     request: &Request<M>,
 ) -> Result<Lease<'a>, Status> {
-    if !request.metadata().is_empty() {
-        return Err(Status::unimplemented("the classic protocol carries no metadata; call without"));
-    }
+    check_no_metadata(request.metadata())?;
     let message = request.get_ref();
     let len = message.encoded_len();
     pool.start(method, deadline, len, &|file| write_message(file, message, len, Letter::Request))
+}
+
+fn check_no_metadata(metadata: &MetadataMap) -> Result<(), Status> {
+    if metadata.is_empty() {
+        return Ok(());
+    }
+    Err(Status::unimplemented("the classic protocol carries no metadata; call without"))
 }
 
 /// Sends bytes over a classic connection.
@@ -51,7 +59,9 @@ pub(super) fn start_classic_raw<'a>(
     method: Method,
     deadline: Option<Instant>,
     body: &RawBody<'_>,
+    metadata: &MetadataMap,
 ) -> Result<Lease<'a>, Status> {
+    check_no_metadata(metadata)?;
     body.check_private()?;
     let bytes = body.as_slice();
     pool.start(method, deadline, bytes.len(), &|file| write_bytes(file, bytes, Letter::Request))

@@ -6,10 +6,11 @@ use prost::Message;
 
 use crate::connection::{
     Filled, Head, Link, Prepared, SendFailure, encode_inline, prepare, prepare_annotated,
+    prepare_bytes_behind,
 };
 use crate::raw::RawBody;
 use crate::ring::INLINE_BYTES;
-use crate::rpc::Request;
+use crate::rpc::{MetadataMap, Request};
 
 /// Sends a message of `len` bytes. What an attempt that had to wait has done already is in `prepared`.
 #[inline(always)]
@@ -59,13 +60,32 @@ pub(super) fn send_bytes(
     link: &Arc<Link>,
     head: Head,
     body: &mut RawBody<'_>,
+    metadata: &MetadataMap,
     prepared: &mut Option<Prepared<Arc<Link>>>,
 ) -> Result<(), SendFailure> {
+    if !metadata.is_empty() {
+        return send_annotated_bytes(link, head, body, metadata, prepared);
+    }
     if let Some(bytes) = body.inline() {
         return link.push(&head.inline_with(bytes), None);
     }
     if prepared.is_none() {
         *prepared = Some(body.prepare(link, head)?);
+    }
+    prepared.as_mut().expect("made above").send(link)
+}
+
+#[cold]
+fn send_annotated_bytes(
+    link: &Arc<Link>,
+    head: Head,
+    body: &RawBody<'_>,
+    metadata: &MetadataMap,
+    prepared: &mut Option<Prepared<Arc<Link>>>,
+) -> Result<(), SendFailure> {
+    if prepared.is_none() {
+        let metadata = metadata.encoded();
+        *prepared = Some(prepare_bytes_behind(link.clone(), head, &metadata, body.as_slice())?);
     }
     prepared.as_mut().expect("made above").send(link)
 }

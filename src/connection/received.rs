@@ -128,6 +128,16 @@ impl Arrived<'_> {
         metadata
     }
 
+    /// Has it bring these metadata, instead of those that were taken out.
+    #[cold]
+    pub(crate) fn put_metadata(&mut self, metadata: Metadata) {
+        if metadata.is_empty() {
+            return;
+        }
+        let copied = || Outside::Private(Private::copied(self.inline.as_slice()));
+        *self.outside = Some(Outside::annotated(metadata, self.outside.take().unwrap_or_else(copied)));
+    }
+
     /// Decodes a message from a private copy of it, which inline bytes are already. A slot is returned.
     #[inline(always)]
     pub(crate) fn decode<M: Message + Default>(self) -> Result<M, DecodeError> {

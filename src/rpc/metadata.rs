@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use thiserror::Error;
 
-use crate::wire::{Pair, check_key, check_text};
+use crate::wire::{Metadata, Pair, check_key, check_text};
 
 /// What is said of a call apart from its messages: keys, each with one or more values.
 ///
@@ -184,6 +184,16 @@ impl MetadataMap {
     /// As they travel.
     pub(crate) fn to_pairs(&self) -> Vec<Pair> {
         self.pairs().to_vec()
+    }
+
+    /// As they precede a request.
+    pub(crate) fn encoded(&self) -> Vec<u8> {
+        Metadata { initial: self.to_pairs(), ..Metadata::default() }.encode()
+    }
+
+    /// The same, given up.
+    pub(crate) fn into_pairs(self) -> Vec<Pair> {
+        self.0.map_or_else(Vec::new, |pairs| pairs.0)
     }
 
     /// As they came, and were checked.

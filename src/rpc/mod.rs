@@ -2,19 +2,26 @@
 
 pub mod descriptors;
 mod file;
+mod interceptor;
 mod metadata;
 mod pool;
 mod private;
+mod record;
 mod request;
 mod status;
+mod waiting;
 mod wanted;
 
 pub(crate) use file::{Letter, read_message, write_bytes, write_message};
+pub(crate) use interceptor::Chain;
+pub use interceptor::{IncomingCall, Interceptor, OutgoingCall, Verdict};
 pub use metadata::{MetadataError, MetadataMap, MetadataValue};
 pub(crate) use pool::PooledBuf;
 pub(crate) use private::{Private, Short};
+pub(crate) use record::{Entered, IS_ON, Record, Side, Span, lasting};
 pub(crate) use request::Context;
 pub use request::{Request, Response};
 pub(crate) use status::REFUSED;
 pub use status::{Code, Status};
+pub(crate) use waiting::block_on;
 pub(crate) use wanted::{Callers, Listing, Wanted};

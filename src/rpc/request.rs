@@ -39,7 +39,7 @@ impl<T> Request<T> {
 
     /// The metadata as they travel before the message.
     pub(crate) fn encoded_metadata(&self) -> Vec<u8> {
-        Metadata { initial: self.metadata.to_pairs(), ..Metadata::default() }.encode()
+        self.metadata.encoded()
     }
 
     /// The message.

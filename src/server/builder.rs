@@ -14,7 +14,7 @@ use thiserror::Error;
 use crate::connection::{Config, MAX_IN_FLIGHT, MAX_METADATA, check_methods};
 use crate::os::{Doorbell, FileStore, LONGEST_FILE, Listener};
 use crate::raw::{Payload, RawBody};
-use crate::rpc::{Request, Response, Status};
+use crate::rpc::{Chain, IncomingCall, Interceptor, Request, Response, Status};
 use crate::server::admission::Admission;
 use crate::server::classic::ClassicFiles;
 use crate::server::exchange::Replier;
@@ -80,6 +80,7 @@ fn remedy(error: &io::Error) -> &'static str {
 pub struct ServerBuilder {
     config: Config,
     router: Router,
+    interceptors: Chain<IncomingCall>,
     descriptors: bool,
     handlers: Handlers,
     reactors: usize,
@@ -106,6 +107,7 @@ impl ServerBuilder {
         Self {
             config: Config::default(),
             router: Router::default(),
+            interceptors: Chain::default(),
             descriptors: true,
             handlers: Handlers::default(),
             reactors: 1,
@@ -149,6 +151,16 @@ impl ServerBuilder {
         H: Fn(Request<Payload>, &Replier<'_>) -> Result<RawBody<'static>, Status> + Send + Sync + 'static,
     {
         self.router.add_raw(name.into(), Box::new(handler));
+        self
+    }
+
+    /// Has an interceptor look at each call before its handler runs: of every method of every kind, also of
+    /// those that were added before, and of [`descriptors`](Self::descriptors). Several run in the order in
+    /// which they were added.
+    ///
+    /// It runs where the handler would. See [`Interceptor`].
+    pub fn interceptor(mut self, interceptor: impl Interceptor<IncomingCall>) -> Self {
+        self.interceptors = self.interceptors.with(interceptor);
         self
     }
 
@@ -318,6 +330,7 @@ impl ServerBuilder {
         }
         self.router.check().map_err(BindError::Methods)?;
         check_methods(self.router.names()).map_err(BindError::Methods)?;
+        self.router.intercept(std::mem::take(&mut self.interceptors));
         let prepare = |directory: &PathBuf| ClassicFiles::prepare(directory, self.classic_file_size);
         let classic = self.classic.as_ref().map(prepare).transpose().map_err(BindError::Classic)?;
         let prepare = |directory: &PathBuf| FileStore::prepare(directory).map(Arc::new);
@@ -338,6 +351,7 @@ impl fmt::Debug for ServerBuilder {
         f.debug_struct("ServerBuilder")
             .field("config", &self.config)
             .field("methods", &self.router.names())
+            .field("interceptors", &self.interceptors)
             .field("descriptors", &self.descriptors)
             .field("handlers", &self.handlers)
             .field("reactors", &self.reactors)

@@ -10,7 +10,7 @@ use crate::connection::{
 use crate::error::Violation;
 use crate::os::{Interest, Poller, RoomWatch, current_cpu};
 use crate::ring::{Shape, UNKNOWN_CPU};
-use crate::rpc::{REFUSED, Status};
+use crate::rpc::{REFUSED, Record, Status};
 use crate::server::caller::Caller;
 use crate::server::exchange::{Incoming, serve};
 use crate::server::flows::Flows;
@@ -333,7 +333,8 @@ fn handle(
             if shared.is_draining() {
                 let status = Status::unavailable(REFUSED);
                 let executor = shared.dispatch.executor();
-                serve(Caller::Ring(peer), executor, call, payload, |exchange| exchange.fail(&status));
+                let record = Record::default();
+                serve(Caller::Ring(peer), executor, call, payload, record, |exchange| exchange.fail(&status));
             } else {
                 shared.dispatch.call(Caller::Ring(peer), call, payload);
             }

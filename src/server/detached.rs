@@ -1,15 +1,16 @@
 //! A call whose handler has to wait: a task of its own, from the first time that it does to its answer.
 
 use std::future::Future;
+use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 
 use prost::Message;
 
-use crate::rpc::{Response, Status};
-use crate::server::caller::OwnedCaller;
+use crate::rpc::{Record, Response, Span, Status};
+use crate::server::caller::{Caller, OwnedCaller};
 use crate::server::exchange::{Incoming, log_panic, panic_text};
 use crate::server::executor::Counted;
 use crate::server::peer::Answer;
@@ -26,6 +27,7 @@ pub(super) struct Owed {
     call: Incoming,
     answer: Answer,
     given: bool,
+    record: Record,
     /// Dropped last: the answer is sent, or waits in a backlog.
     _counted: Counted,
 }
@@ -45,8 +47,9 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let Self { handler, owed } = self.get_mut();
+        let _entered = owed.record.enter();
         // First the waker, then the look: whoever cancels does it the other way round.
-        owed.caller.as_ref().watch(owed.call.call_id, cx.waker());
+        owed.watch(cx.waker());
         if let Err(status) = owed.check_wanted() {
             owed.fail(&status);
             return Poll::Ready(());
@@ -65,16 +68,38 @@ where
 }
 
 impl Owed {
-    pub(super) fn new(caller: OwnedCaller, call: Incoming, answer: Answer, counted: Counted) -> Self {
-        Self { caller, call, answer, given: false, _counted: counted }
+    pub(super) fn new(
+        caller: OwnedCaller,
+        call: Incoming,
+        answer: Answer,
+        counted: Counted,
+        record: Record,
+    ) -> Self {
+        Self { caller, call, answer, given: false, record, _counted: counted }
     }
 
     pub(super) fn caller(&self) -> &OwnedCaller {
         &self.caller
     }
 
+    pub(super) fn span(&self) -> Span {
+        self.record.span()
+    }
+
     pub(super) fn call(&self) -> &Incoming {
         &self.call
+    }
+
+    /// Leaves a waker, to be woken when nobody waits for the answer any more.
+    pub(super) fn watch(&self, waker: &Waker) {
+        self.caller.as_ref().watch(self.call.call_id, waker);
+    }
+
+    /// Has the call served after all, by what answers it.
+    pub(super) fn serve(mut self, serve: impl FnOnce(Caller<'_>, Incoming, Record)) {
+        self.caller.as_ref().forget(self.call.call_id);
+        self.given = true;
+        serve(self.caller.as_ref(), self.call.clone(), mem::take(&mut self.record));
     }
 
     /// Whether anybody still waits for the answer.
@@ -98,6 +123,7 @@ impl Owed {
             Err(status) => self.fail(&status),
             Ok(response) => {
                 self.give();
+                self.record.end(None);
                 let reply = || self.caller.as_ref().reply(self.answer, &response);
                 // The reply may be of a type written by hand, which may panic as well.
                 if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(reply)) {
@@ -110,6 +136,7 @@ impl Owed {
 
     pub(super) fn fail(&mut self, status: &Status) {
         self.give();
+        self.record.end(Some(status));
         self.caller.as_ref().fail(self.answer, status);
     }
 }

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
+use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use prost::{DecodeError, Message};
 use crate::connection::{Arrived, Flow, Outside, UNKNOWN_METHOD};
 use crate::layout::Handle;
 use crate::raw::{Loan, Payload};
-use crate::rpc::{Context, Request, Response, Status};
+use crate::rpc::{Context, Entered, Record, Request, Response, Status};
 use crate::server::caller::Caller;
 use crate::server::detached::{Detached, Owed};
 use crate::server::executor::Executor;
@@ -35,7 +36,7 @@ pub struct Exchange<'a>(&'a mut Held<'a>);
 ///
 /// It stays where it was put together, and the [`Exchange`] is only its address: handed on by value, each
 /// step would read it in wider words than it was just written in, and wait for those.
-struct Held<'a> {
+pub(super) struct Held<'a> {
     caller: Caller<'a>,
     executor: &'a Executor,
     call: Incoming,
@@ -43,6 +44,7 @@ struct Held<'a> {
     /// The request's slot, if the answer is to give it back.
     released: Option<Handle>,
     answered: bool,
+    record: Record,
 }
 
 /// Has a call served: it is answered when this returns.
@@ -52,9 +54,10 @@ pub(super) fn serve(
     executor: &Executor,
     call: Incoming,
     request: Arrived<'_>,
+    record: Record,
     with: impl FnOnce(Exchange<'_>) -> Handled,
 ) {
-    let mut held = Held { caller, executor, call, request, released: None, answered: false };
+    let mut held = Held { caller, executor, call, request, released: None, answered: false, record };
     let Handled(()) = with(Exchange(&mut held));
 }
 
@@ -98,8 +101,19 @@ impl Incoming {
 pub struct Handled(());
 
 impl<'a> Exchange<'a> {
+    #[inline(always)]
     pub(super) fn method(&self) -> usize {
         self.0.call.method as usize
+    }
+
+    pub(super) fn held(&mut self) -> &mut Held<'a> {
+        self.0
+    }
+
+    /// For a call that was answered, or that others answer.
+    pub(super) fn handled(self) -> Handled {
+        debug_assert!(self.0.answered);
+        Handled(())
     }
 
     /// Decodes the request, runs the handler, and answers with what it returns.
@@ -266,7 +280,7 @@ impl<'a> Held<'a> {
 
     /// Whether anybody still waits for the answer.
     #[inline]
-    fn check_wanted(&self) -> Result<(), Status> {
+    pub(super) fn check_wanted(&self) -> Result<(), Status> {
         self.call.check_wanted(self.caller)
     }
 
@@ -283,10 +297,10 @@ impl<'a> Held<'a> {
 
     /// Leaves the answer to somebody else.
     #[cold]
-    fn owe(&mut self) -> Owed {
-        let answer = self.hand_over();
+    pub(super) fn owe(&mut self) -> Owed {
+        let (answer, record) = (self.hand_over(), mem::take(&mut self.record));
         self.answered = true;
-        Owed::new(self.caller.to_owned(), self.call.clone(), answer, self.executor.count())
+        Owed::new(self.caller.to_owned(), self.call.clone(), answer, self.executor.count(), record)
     }
 
     /// What a handler of streams begins with.
@@ -304,7 +318,22 @@ impl<'a> Held<'a> {
         Ok((request, metadata, self.context()))
     }
 
-    fn context(&self) -> Context {
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.call.deadline
+    }
+
+    /// Has the call recorded from here on.
+    #[inline(always)]
+    pub(super) fn record(&mut self, record: Record) -> Entered {
+        self.record = record;
+        self.record.enter()
+    }
+
+    pub(super) fn executor(&self) -> &'a Executor {
+        self.executor
+    }
+
+    pub(super) fn context(&self) -> Context {
         Context {
             deadline: self.call.deadline,
             peer: Some(self.caller.credentials()),
@@ -314,7 +343,7 @@ impl<'a> Held<'a> {
 
     /// Says that the handler, or the encoding of its reply, panicked.
     #[cold]
-    fn panicked(&mut self, panic: &(dyn Any + Send)) {
+    pub(super) fn panicked(&mut self, panic: &(dyn Any + Send)) {
         log_panic(self.caller, &self.call, panic);
         if !self.answered {
             self.fail(&panic_text(panic));
@@ -323,7 +352,7 @@ impl<'a> Held<'a> {
 
     /// The request, to be read once: what is outside of its entry is taken out.
     #[inline(always)]
-    fn request(&mut self) -> Arrived<'_> {
+    pub(super) fn request(&mut self) -> Arrived<'_> {
         Arrived { inline: self.request.inline, outside: &mut *self.request.outside }
     }
 
@@ -345,7 +374,8 @@ impl<'a> Held<'a> {
 
     /// Answers with a failure.
     #[cold]
-    fn fail(&mut self, status: &Status) {
+    pub(super) fn fail(&mut self, status: &Status) {
+        self.record.end(Some(status));
         self.finish(|caller, answer| caller.fail(answer, status));
     }
 
@@ -354,6 +384,7 @@ impl<'a> Held<'a> {
         if let Some(flow) = &self.call.flow {
             end_unserved(flow);
         }
+        self.record.end(None);
         let owed = self.hand_over();
         answer(self.caller, owed);
         self.answered = true;

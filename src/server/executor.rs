@@ -2,13 +2,15 @@
 
 use std::future::Future;
 use std::panic::{self, AssertUnwindSafe};
+#[cfg(feature = "tokio")]
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::task::Poll;
+use std::thread;
 use std::time::Instant;
 
+use crate::rpc::block_on;
 use crate::server::streams::Wanted;
 
 /// What a server runs async handlers on, and how many calls others than its reactors have.
@@ -74,6 +76,17 @@ impl Executor {
             return;
         }
         block_on(call, until);
+    }
+
+    /// Has work done that may block, and that a future of [`finish`](Self::finish) has led to: not where the
+    /// runtime polls others.
+    pub(super) fn go_on(&self, work: impl FnOnce() + Send + 'static) {
+        #[cfg(feature = "tokio")]
+        if let Some(runtime) = &self.runtime {
+            drop(runtime.spawn_blocking(work));
+            return;
+        }
+        work();
     }
 }
 
@@ -142,24 +155,6 @@ async fn woken_at(until: Instant, call: impl Future<Output = ()>) {
         // By the runtime's clock, which may run ahead of the one that counts.
         if tokio::time::timeout(left, &mut call).await.is_ok() {
             return;
-        }
-    }
-}
-
-/// Runs a future on this thread.
-pub(super) fn block_on(call: impl Future<Output = ()>, until: Option<Instant>) {
-    struct Unpark(Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let (mut cx, mut call) = (Context::from_waker(&waker), pin!(call));
-    while call.as_mut().poll(&mut cx) == Poll::Pending {
-        match until.map(|until| until.saturating_duration_since(Instant::now())) {
-            Some(left) if !left.is_zero() => thread::park_timeout(left),
-            _ => thread::park(),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::thread::{self, JoinHandle};
 use crossbeam_channel::{Sender, unbounded};
 
 use crate::connection::{Arrived, Received};
+use crate::rpc::Record;
 use crate::server::builder::Handlers;
 use crate::server::caller::{Caller, OwnedCaller};
 use crate::server::exchange::{Incoming, serve};
@@ -23,10 +24,11 @@ struct Job {
 }
 
 impl Job {
-    fn run(self, router: &Router, executor: &Executor) {
+    fn run(self, router: &Arc<Router>, executor: &Executor) {
         let Self { caller, call, payload, _counted } = self;
         payload.arrived(|payload| {
-            serve(caller.as_ref(), executor, call, payload, |exchange| router.call(exchange));
+            let record = Record::default();
+            serve(caller.as_ref(), executor, call, payload, record, |exchange| router.call(exchange));
         });
     }
 }
@@ -71,7 +73,9 @@ impl Dispatch {
     #[inline(always)]
     pub(super) fn call(&self, caller: Caller<'_>, call: Incoming, payload: Arrived<'_>) {
         match &self.pool {
-            None => serve(caller, &self.executor, call, payload, |exchange| self.router.call(exchange)),
+            None => serve(caller, &self.executor, call, payload, Record::default(), |exchange| {
+                self.router.call(exchange)
+            }),
             // The receivers live as long as the threads, which end when this sender is dropped.
             Some(pool) => pool
                 .send(Job {

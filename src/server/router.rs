@@ -1,11 +1,13 @@
 //! From a method's number to its handler.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use crate::raw::{Payload, RawBody};
-use crate::rpc::{Request, Status};
+use crate::rpc::{Chain, IS_ON, IncomingCall, Record, Request, Side, Status, lasting};
 use crate::server::descriptors::Descriptors;
 use crate::server::exchange::{Exchange, Handled, Replier};
+use crate::server::interception::Interception;
 
 /// A service as a server sees it. Generated code implements it; to serve plain bytes use
 /// [`ServerBuilder::raw`](crate::ServerBuilder::raw).
@@ -43,6 +45,9 @@ pub(super) struct Router {
     raw: Vec<RawHandler>,
     names: Vec<String>,
     routes: Vec<Route>,
+    interception: Option<Interception>,
+    /// The names of which calls are recorded, if they are.
+    lasting: Vec<&'static str>,
 }
 
 #[derive(Clone, Copy)]
@@ -120,9 +125,26 @@ impl Router {
         Ok(())
     }
 
+    /// All methods are there; their calls are looked at first.
+    pub(super) fn intercept(&mut self, chain: Chain<IncomingCall>) {
+        self.lasting = lasting(&self.names);
+        self.interception = (!chain.is_empty()).then(|| Interception::new(chain, &self.names));
+    }
+
     /// Answers a call.
     #[inline(always)]
-    pub(super) fn call(&self, exchange: Exchange<'_>) -> Handled {
+    pub(super) fn call(self: &Arc<Self>, mut exchange: Exchange<'_>) -> Handled {
+        let name = if IS_ON { self.lasting.get(exchange.method()) } else { None };
+        let _entered = name.map(|name| exchange.held().record(Record::begin(Side::Server, name)));
+        match &self.interception {
+            None => self.route(exchange),
+            Some(interception) => interception.call(self, exchange),
+        }
+    }
+
+    /// Answers a call that no interceptor has refused.
+    #[inline(always)]
+    pub(super) fn route(&self, exchange: Exchange<'_>) -> Handled {
         match self.routes.get(exchange.method()) {
             Some(&Route::Service { service, method }) => self.services[service].call(method, exchange),
             Some(&Route::Unary(index)) => self.unary[index](exchange),

@@ -18,11 +18,10 @@ use futures_core::Stream;
 use prost::Message;
 
 use crate::connection::{Flow, Head, Received, SendFailure, send_in_flow, send_whole};
-use crate::rpc::{MetadataMap, Request, Response, Status};
+use crate::rpc::{MetadataMap, Request, Response, Status, block_on};
 use crate::server::caller::{Caller, OwnedCaller};
 use crate::server::detached::Owed;
 use crate::server::exchange::{Exchange, Handled, given_up, log_panic, panic_text, too_late};
-use crate::server::executor::block_on;
 use crate::server::peer::Peer;
 use crate::streaming::{Source, Streaming};
 
@@ -203,7 +202,7 @@ impl Outlet {
 
     /// Answers with what a handler comes to.
     async fn respond<Resp: Message>(mut self, handler: impl Future<Output = Result<Response<Resp>, Status>>) {
-        let outcome = self.caught(handler).await;
+        let outcome = self.owed.span().around(self.caught(handler)).await;
         self.owed.answer(outcome);
     }
 
@@ -226,6 +225,7 @@ impl Outlet {
     where
         S: Stream<Item = Result<Resp, Status>>,
     {
+        let span = self.owed.span();
         let sent = async {
             let (messages, metadata, trailers) = handler.await?.into_parts();
             self.send_headers(metadata).await?;
@@ -235,7 +235,7 @@ impl Outlet {
             }
             Ok(trailers)
         };
-        match self.caught(sent).await {
+        match span.around(self.caught(sent)).await {
             Ok(trailers) => {
                 let mut end = Response::new(());
                 *end.trailers_mut() = trailers;

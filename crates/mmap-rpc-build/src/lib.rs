@@ -83,8 +83,8 @@
 //! files, about; [`Builder::embed_descriptors`] leaves them out.
 //!
 //! Methods are named in snake case, and keywords become raw identifiers: `rpc Move` is `r#move`. A method
-//! whose name the client needs for itself (`new`, `connect`, `channel`, `clone`) gets a trailing underscore,
-//! in the client and in the trait alike: `rpc Connect` is `connect_`.
+//! whose name the client needs for itself (`new`, `with_interceptor`, `connect`, `channel`, `clone`) gets a
+//! trailing underscore, in the client and in the trait alike: `rpc Connect` is `connect_`.
 //!
 //! # Streams
 //!

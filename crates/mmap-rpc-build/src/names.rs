@@ -2,7 +2,7 @@
 
 /// Method names that the client itself needs, or that `Clone` does: a method of such a name gets a trailing
 /// underscore, in the trait as well, so that both sides call it the same.
-const RESERVED: [&str; 4] = ["new", "connect", "channel", "clone"];
+const RESERVED: [&str; 5] = ["new", "with_interceptor", "connect", "channel", "clone"];
 
 /// The full name of a service: `cache.Cache`, or `Cache` without a package.
 pub(crate) fn service(package: &str, service: &str) -> String {

@@ -15,7 +15,7 @@ use crate::client::method::Method;
 use crate::client::reconnect::{Attempted, Movable};
 use crate::client::route::Route;
 use crate::raw::{Loan, Payload, RawBody};
-use crate::rpc::{Request, Response};
+use crate::rpc::{MetadataMap, Request, Response};
 
 /// A call of messages.
 pub(super) struct TypedCall<Req, Resp> {
@@ -51,6 +51,7 @@ impl<Req: Message + 'static, Resp: Message + Default + 'static> Movable for Type
 /// A call of plain bytes.
 pub(super) struct BytesCall<'b> {
     pub(super) body: RawBody<'b>,
+    pub(super) metadata: MetadataMap,
 }
 
 impl Movable for BytesCall<'_> {
@@ -64,7 +65,7 @@ impl Movable for BytesCall<'_> {
             RawBody::Loan(loan) => RawBody::Loan(mem::replace(loan, Loan::private(0))),
         };
         let route = Route::Ring(core);
-        raw(&route, method, limit, body).await
+        raw(&route, method, limit, body, self.metadata.clone()).await
     }
 
     fn is_bound(&self) -> bool {
@@ -94,8 +95,9 @@ fn raw<'r>(
     method: Method,
     limit: TimeLimit,
     body: RawBody<'r>,
+    metadata: MetadataMap,
 ) -> impl Future<Output = Attempted<Payload>> + Send + 'r {
-    let mut machine = Machine::new(route, method, limit, Raw { body, prepared: None });
+    let mut machine = Machine::new(route, method, limit, Raw { body, metadata, prepared: None });
     poll_fn(move |cx| {
         let outcome = ready!(machine.poll(cx));
         Poll::Ready(Attempted { outcome, was_sent: machine.was_sent })

@@ -17,7 +17,7 @@ use crate::client::reconnect::look::is_refusal;
 use crate::client::sending::{send_bytes, send_message};
 use crate::connection::{Arrived, Head, prepare_bytes_behind};
 use crate::raw::RawBody;
-use crate::rpc::{Code, Request, Status};
+use crate::rpc::{Code, MetadataMap, Request, Status};
 
 /// How long a call may go on, and how often it may be sent.
 #[derive(Debug, Clone, Copy)]
@@ -135,7 +135,8 @@ pub(in crate::client) struct Copied {
 impl Body for Copied {
     fn send(&mut self, core: &Core, unsent: &Unsent<'_>, head: Head) -> Result<(), Status> {
         if self.metadata.is_empty() {
-            return self.message.send(core, unsent, head);
+            let mut message = Plain { body: &mut self.message, metadata: &MetadataMap::new() };
+            return message.send(core, unsent, head);
         }
         let (metadata, bytes, mut prepared) = (&self.metadata, self.message.as_slice(), None);
         unsent.once_there_is_space(|| {
@@ -152,24 +153,30 @@ impl Body for Copied {
     }
 }
 
-impl Body for RawBody<'_> {
+/// Plain bytes, and what is said of them.
+pub(in crate::client) struct Plain<'a, 'b> {
+    pub(in crate::client) body: &'a mut RawBody<'b>,
+    pub(in crate::client) metadata: &'a MetadataMap,
+}
+
+impl Body for Plain<'_, '_> {
     #[inline]
     fn send(&mut self, core: &Core, unsent: &Unsent<'_>, head: Head) -> Result<(), Status> {
         let mut prepared = None;
-        unsent.once_there_is_space(|| send_bytes(&core.link, head, self, &mut prepared))
+        unsent.once_there_is_space(|| send_bytes(&core.link, head, self.body, self.metadata, &mut prepared))
     }
 
     fn is_bound(&self) -> bool {
-        matches!(self, RawBody::Loan(_))
+        matches!(self.body, RawBody::Loan(_))
     }
 
     fn copy(&self) -> Copied {
-        let message = match self {
+        let message = match &*self.body {
             RawBody::Slice(bytes) => RawBody::Bytes(Bytes::copy_from_slice(bytes)),
             RawBody::Bytes(bytes) => RawBody::Bytes(bytes.clone()),
             RawBody::Loan(loan) => RawBody::Bytes(Bytes::copy_from_slice(loan)),
         };
-        Copied { metadata: Vec::new(), message }
+        Copied { metadata: self.metadata.encoded(), message }
     }
 }
 

@@ -27,7 +27,7 @@ mod state;
 #[cfg(feature = "tokio")]
 mod task;
 
-pub(super) use call::Sent;
+pub(super) use call::{Plain, Sent};
 pub(super) use connecting::Reconnecting;
 pub(super) use look::received;
 pub use policy::Reconnect;

@@ -6,18 +6,17 @@ use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
 #[cfg(feature = "tokio")]
 use std::pin::Pin;
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use prost::Message;
 
-use crate::client::core::Core;
 use crate::client::limit::TimeLimit;
 use crate::client::method::Method;
 use crate::client::route::Route;
-use crate::client::streams::held::Held;
-use crate::client::streams::places::Place;
+#[cfg(feature = "tokio")]
+use crate::client::streams::open::open_async;
+use crate::client::streams::open::{open, sender};
 use crate::client::streams::reply::Reply;
 use crate::client::streams::sender::Sender;
 use crate::client::streams::source::Responses;
@@ -28,34 +27,6 @@ use crate::streaming::Streaming;
 /// A future that a call becomes. Boxed: a call with streams is worth one allocation.
 #[cfg(feature = "tokio")]
 type Opening<'a, T> = Pin<Box<dyn Future<Output = Result<T, Status>> + Send + 'a>>;
-
-/// What a call is made on.
-fn connection(route: &Route, method: Method, limit: TimeLimit) -> Result<(Arc<Core>, Method), Status> {
-    match route {
-        Route::Ring(core) => Ok((core.clone(), method)),
-        Route::Again(channel) => channel.connected(method, limit),
-        Route::Classic(_) => Err(classic()),
-    }
-}
-
-/// The same for a task.
-#[cfg(feature = "tokio")]
-async fn connection_async(
-    route: &Route,
-    method: Method,
-    limit: TimeLimit,
-) -> Result<(Arc<Core>, Method), Status> {
-    match route {
-        Route::Ring(core) => Ok((core.clone(), method)),
-        Route::Again(channel) => channel.connected_for_task(method, limit).await,
-        Route::Classic(_) => Err(classic()),
-    }
-}
-
-#[cold]
-fn classic() -> Status {
-    Status::unimplemented("the classic protocol has no streams")
-}
 
 /// What the three kinds of calls have in common.
 macro_rules! settings {
@@ -97,8 +68,7 @@ impl<'a, Req: Message, Resp: Message + Default> ServerStreamingCall<'a, Req, Res
     /// # Errors
     /// As [`Call::wait`](crate::Call::wait). What fails later is the stream's to tell.
     pub fn wait(self) -> Result<Response<Streaming<Resp>>, Status> {
-        let (core, method) = connection(self.route, self.method, self.limit)?;
-        let call = Held::open(&core, method, self.limit, Shape::OneRequest, &self.request)?;
+        let (call, _) = open(self.route, self.method, self.limit, Shape::OneRequest, self.request)?;
         begun(Responses::new(call))
     }
 }
@@ -142,8 +112,7 @@ where
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let Self { route, method, request, limit, .. } = self;
-            let (core, method) = connection_async(route, method, limit).await?;
-            let call = Held::open_async(&core, method, limit, Shape::OneRequest, &request).await?;
+            let (call, _) = open_async(route, method, limit, Shape::OneRequest, request).await?;
             begun_async(Responses::new(call)).await
         })
     }
@@ -178,10 +147,9 @@ impl<'a, Req: Message, Resp: Message + Default> ClientStreamingCall<'a, Req, Res
     /// # Errors
     /// As [`Call::start`](crate::Call::start).
     pub fn wait(self) -> Result<(Sender<Req>, Reply<Resp>), Status> {
-        let (core, method) = connection(self.route, self.method, self.limit)?;
-        let place = Place::take(&core)?;
-        let call = Held::open(&core, method, self.limit, Shape::ManyRequests, &self.request)?;
-        Ok((Sender::new(place, &call), Reply::new(call)))
+        let opened = open(self.route, self.method, self.limit, Shape::ManyRequests, self.request)?;
+        let (sender, call) = sender(opened);
+        Ok((sender, Reply::new(call)))
     }
 
     /// A call that sends these messages, and no more.
@@ -205,10 +173,9 @@ where
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let Self { route, method, request, limit, .. } = self;
-            let (core, method) = connection_async(route, method, limit).await?;
-            let place = Place::take(&core)?;
-            let call = Held::open_async(&core, method, limit, Shape::ManyRequests, &request).await?;
-            Ok((Sender::new(place, &call), Reply::new(call)))
+            let opened = open_async(route, method, limit, Shape::ManyRequests, request).await?;
+            let (sender, call) = sender(opened);
+            Ok((sender, Reply::new(call)))
         })
     }
 }
@@ -244,10 +211,9 @@ impl<'a, Req: Message, Resp: Message + Default> BidiStreamingCall<'a, Req, Resp>
     /// # Errors
     /// As [`Call::start`](crate::Call::start).
     pub fn wait(self) -> Result<(Sender<Req>, Streaming<Resp>), Status> {
-        let (core, method) = connection(self.route, self.method, self.limit)?;
-        let place = Place::take(&core)?;
-        let call = Held::open(&core, method, self.limit, Shape::ManyRequests, &self.request)?;
-        Ok((Sender::new(place, &call), Streaming::new(Responses::new(call))))
+        let opened = open(self.route, self.method, self.limit, Shape::ManyRequests, self.request)?;
+        let (sender, call) = sender(opened);
+        Ok((sender, Streaming::new(Responses::new(call))))
     }
 
     /// A call that sends these messages, and no more, while its response is read.
@@ -272,10 +238,9 @@ where
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let Self { route, method, request, limit, .. } = self;
-            let (core, method) = connection_async(route, method, limit).await?;
-            let place = Place::take(&core)?;
-            let call = Held::open_async(&core, method, limit, Shape::ManyRequests, &request).await?;
-            Ok((Sender::new(place, &call), Streaming::new(Responses::new(call))))
+            let opened = open_async(route, method, limit, Shape::ManyRequests, request).await?;
+            let (sender, call) = sender(opened);
+            Ok((sender, Streaming::new(Responses::new(call))))
         })
     }
 }
@@ -324,10 +289,8 @@ where
     /// As [`Call::wait`](crate::Call::wait); `ResourceExhausted` if there is no thread to send on.
     pub fn wait(self) -> Result<Response<Streaming<Resp>>, Status> {
         let BidiStreamingCall { route, method, request, limit, .. } = self.call;
-        let (core, method) = connection(route, method, limit)?;
-        let place = Place::take(&core)?;
-        let call = Held::open(&core, method, limit, Shape::ManyRequests, &request)?;
-        let (mut sender, messages) = (Sender::new(place, &call), self.messages);
+        let (mut sender, call) = sender(open(route, method, limit, Shape::ManyRequests, request)?);
+        let messages = self.messages;
         let send = move || {
             for message in messages {
                 if sender.send(message).wait().is_err() {
@@ -400,10 +363,8 @@ mod awaited {
         fn into_future(self) -> Self::IntoFuture {
             Box::pin(async move {
                 let BidiStreamingCall { route, method, request, limit, .. } = self.call;
-                let (core, method) = connection_async(route, method, limit).await?;
-                let place = Place::take(&core)?;
-                let call = Held::open_async(&core, method, limit, Shape::ManyRequests, &request).await?;
-                let sender = Sender::new(place, &call);
+                let opened = open_async(route, method, limit, Shape::ManyRequests, request).await?;
+                let (sender, call) = sender(opened);
                 crate::client::drivers::current_runtime()?.spawn(pump(sender, self.messages));
                 begun_async(Responses::new(call)).await
             })

@@ -23,7 +23,7 @@ use crate::client::space::Registered;
 use crate::connection::SendFailure;
 use crate::connection::{Arrived, Flow, send_whole};
 use crate::ring::Shape;
-use crate::rpc::{Request, Status};
+use crate::rpc::{Record, Request, Status};
 use crate::sync::{Ordering, fence};
 
 /// The receiving half of a call with streams. Dropped before the reply was taken, it cancels the call.
@@ -33,6 +33,7 @@ pub(super) struct Held {
     ticket: Option<Ticket>,
     pub(super) flow: Arc<Flow>,
     pub(super) deadline: Option<Instant>,
+    pub(super) record: Record,
     /// How a task waits.
     #[cfg(feature = "tokio")]
     patience: Option<Patience<Arc<Core>>>,
@@ -45,6 +46,7 @@ impl Held {
             ticket: Some(unsent.sent()),
             flow,
             deadline,
+            record: Record::default(),
             #[cfg(feature = "tokio")]
             patience: None,
         }
@@ -117,7 +119,8 @@ impl Held {
     ///
     /// # Errors
     /// If the deadline passes, or the connection closes, before.
-    pub(super) fn wait_until(&self, has_come: impl Fn(&Flow) -> bool) -> Result<(), Status> {
+    pub(super) fn wait_until(&mut self, has_come: impl Fn(&Flow) -> bool) -> Result<(), Status> {
+        let _entered = self.record.enter();
         let (index, cell) = (self.held().index(), self.core.calls.cell_of(self.held()));
         let mut look = || has_come(&self.flow) || cell.is_done();
         if look() {
@@ -167,11 +170,13 @@ impl Held {
     }
 
     #[cold]
-    fn stopped(&self, stop: Stop) -> Status {
-        match stop {
+    fn stopped(&mut self, stop: Stop) -> Status {
+        let status = match stop {
             Stop::Closed => self.core.link.closed_status(),
             Stop::Done | Stop::Deadline => deadline_exceeded(),
-        }
+        };
+        self.record.end(Some(&status));
+        status
     }
 
     /// Takes the reply, which is there.
@@ -186,7 +191,9 @@ impl Held {
         let mut reply = self.core.calls.take(ticket).expect("looked at before");
         self.ticket = None;
         let code = reply.code;
-        read(code, reply.payload.arrived())
+        let outcome = read(code, reply.payload.arrived());
+        self.record.end(outcome.as_ref().err());
+        outcome
     }
 }
 

@@ -12,6 +12,7 @@
 
 mod call;
 mod held;
+mod open;
 mod places;
 mod reply;
 mod sender;

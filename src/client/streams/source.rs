@@ -99,7 +99,7 @@ impl Source for Responses {
             if let Some(found) = self.look() {
                 return found;
             }
-            let call = self.call.as_ref().expect("looked at");
+            let call = self.call.as_mut().expect("looked at");
             if let Err(status) = call.wait_until(Flow::has_message) {
                 return self.give_up(status);
             }

@@ -78,6 +78,17 @@ fn write_constructors(service: &Service, buf: &mut String) {
     line(
         buf,
         1,
+        "/// The same, with an interceptor that looks at each call of this client before it is sent.",
+    );
+    line(buf, 1, "pub fn with_interceptor(");
+    line(buf, 2, "channel: ::mmap_rpc::Channel,");
+    line(buf, 2, "interceptor: impl ::mmap_rpc::Interceptor<::mmap_rpc::OutgoingCall>,");
+    line(buf, 1, ") -> Self {");
+    line(buf, 2, "Self::new(channel.intercepted(interceptor))");
+    line(buf, 1, "}");
+    line(
+        buf,
+        1,
         "/// A client with a channel of its own to the server that listens on the socket at `path`, to be",
     );
     line(buf, 1, "/// waited for.");

@@ -120,6 +120,13 @@ impl SelfClient {
         let methods = Self::METHODS.map(|name| channel.method(name));
         Self { channel, methods }
     }
+    /// The same, with an interceptor that looks at each call of this client before it is sent.
+    pub fn with_interceptor(
+        channel: ::mmap_rpc::Channel,
+        interceptor: impl ::mmap_rpc::Interceptor<::mmap_rpc::OutgoingCall>,
+    ) -> Self {
+        Self::new(channel.intercepted(interceptor))
+    }
     /// A client with a channel of its own to the server that listens on the socket at `path`, to be
     /// waited for.
     pub fn connect(

@@ -174,6 +174,13 @@ impl FilesClient {
         let methods = Self::METHODS.map(|name| channel.method(name));
         Self { channel, methods }
     }
+    /// The same, with an interceptor that looks at each call of this client before it is sent.
+    pub fn with_interceptor(
+        channel: ::mmap_rpc::Channel,
+        interceptor: impl ::mmap_rpc::Interceptor<::mmap_rpc::OutgoingCall>,
+    ) -> Self {
+        Self::new(channel.intercepted(interceptor))
+    }
     /// A client with a channel of its own to the server that listens on the socket at `path`, to be
     /// waited for.
     pub fn connect(
@@ -673,6 +680,13 @@ impl SelfClient {
     pub fn new(channel: ::mmap_rpc::Channel) -> Self {
         let methods = Self::METHODS.map(|name| channel.method(name));
         Self { channel, methods }
+    }
+    /// The same, with an interceptor that looks at each call of this client before it is sent.
+    pub fn with_interceptor(
+        channel: ::mmap_rpc::Channel,
+        interceptor: impl ::mmap_rpc::Interceptor<::mmap_rpc::OutgoingCall>,
+    ) -> Self {
+        Self::new(channel.intercepted(interceptor))
     }
     /// A client with a channel of its own to the server that listens on the socket at `path`, to be
     /// waited for.
@@ -1251,6 +1265,13 @@ impl BareClient {
     pub fn new(channel: ::mmap_rpc::Channel) -> Self {
         let methods = Self::METHODS.map(|name| channel.method(name));
         Self { channel, methods }
+    }
+    /// The same, with an interceptor that looks at each call of this client before it is sent.
+    pub fn with_interceptor(
+        channel: ::mmap_rpc::Channel,
+        interceptor: impl ::mmap_rpc::Interceptor<::mmap_rpc::OutgoingCall>,
+    ) -> Self {
+        Self::new(channel.intercepted(interceptor))
     }
     /// A client with a channel of its own to the server that listens on the socket at `path`, to be
     /// waited for.
