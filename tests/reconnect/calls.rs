@@ -7,7 +7,7 @@ use mmap_rpc::{Code, Reconnect, Status};
 use testkit::proto::{Blob, EchoClient, Empty, SleepRequest};
 use testkit::{PATIENCE, eventually, noise};
 
-use crate::servers::{HANG, KIND, Kind, MODES, Mode, OTHER, Site, builder, kill};
+use crate::servers::{HANG, HUNG, KIND, Kind, MODES, Mode, OTHER, Site, builder, kill};
 
 testkit::on_every_way![
     a_restarted_server_is_served_again,
@@ -196,8 +196,10 @@ fn idempotent_calls_are_made_again_once() {
             thread::sleep(Duration::from_millis(50));
             kill(server);
             let next = site.start(Kind::Hanging);
-            eventually("they are at the next one", || channel.peer().pid == next.pid());
-            thread::sleep(Duration::from_millis(50));
+            eventually("they are at the next one", || {
+                let hung = channel.raw(&channel.method(HUNG), b"").timeout(PATIENCE).wait();
+                channel.peer().pid == next.pid() && hung.is_ok_and(|hung| hung.to_vec() == [2])
+            });
             assert!(!typed.is_finished() && !bytes.is_finished());
             kill(next);
             assert_under_way(typed.join().unwrap());

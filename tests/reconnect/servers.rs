@@ -2,6 +2,7 @@
 
 use std::future::IntoFuture;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
@@ -22,8 +23,13 @@ use tokio::runtime::Runtime;
 pub(crate) const HANG: &str = "/site/Hang";
 /// Answers with the name of the server's kind.
 pub(crate) const KIND: &str = "/site/Kind";
+/// Answers with one byte: how many calls hang.
+pub(crate) const HUNG: &str = "/site/Hung";
 /// Only a server with other methods has it.
 pub(crate) const OTHER: &str = "/site/Other";
+
+/// Of this process.
+static HANGING: AtomicU8 = AtomicU8::new(0);
 
 /// What a server is like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,6 +113,7 @@ fn serve(kind: Kind, path: &Path) -> mmap_rpc::ServerBuilder {
         _ => builder,
     };
     let name = kind.name();
+    let builder = builder.raw(HUNG, |_, _| Ok(vec![HANGING.load(Ordering::SeqCst)].into()));
     let builder = builder.raw(KIND, move |_, _| Ok(name.clone().into_bytes().into()));
     let builder = match kind {
         Kind::Plain | Kind::Shifted => echo::serve(builder, Arc::new(Service::default())),
@@ -125,6 +132,7 @@ fn serve(kind: Kind, path: &Path) -> mmap_rpc::ServerBuilder {
 }
 
 fn forever() {
+    HANGING.fetch_add(1, Ordering::SeqCst);
     thread::sleep(Duration::from_secs(600));
 }
 
