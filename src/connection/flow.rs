@@ -5,7 +5,7 @@
 //!   ──────                                                ─────────────
 //!   balance > 0? ──no──► wait for credit                  driver: allowance > 0? ──no──► violation
 //!      │ yes                                                 │ yes
-//!   balance -= cost, send ═══════ message ═══════════════► allowance -= cost, into the inbox, wake the reader
+//!   balance -= cost, send ═══════ message ═══════════════► allowance -= cost, into the inbox, wake reader
 //!                                                          reader: out of the inbox, owed += cost
 //!   driver: balance += credit ◄══════ credit ═════════════ half of the window is owed: allowance += owed
 //! ```

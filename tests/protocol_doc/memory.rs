@@ -244,7 +244,8 @@ pub(crate) fn entry_checks(document: &Document, block: &Block) {
             "without SLOT, length is at most INLINE_BYTES" => &[("kind", 1), ("length", 97)],
             "without SLOT, handle is 0" => &[("kind", 1), ("handle", 1)],
             "all other kinds have no length" => &[("kind", 4), ("length", 1)],
-            "unused fields are 0, and a credit's code is not" => &[("kind", 8), ("code", 0)],
+            "a credit's code is not 0" => &[("kind", 8), ("code", 0)],
+            "unused fields are 0" => &[("kind", 7), ("code", 1)],
             other => panic!("no check is called {other:?}"),
         };
         // `length` of the head, of two fields with this name the first.

@@ -86,16 +86,18 @@ proptest! {
         let fill = FillStart { line: fill.0, start: fill.1 };
         let (inline, in_slot, filling) = (Body::Inline(&message), Body::Slot(slot), Body::Fill(slot, fill));
         let (request, reply) = ((Kind::Request, deadline, None), (Kind::Reply, 0, released));
+        let asked = Entry::request_inline(code, call_id, deadline, &message);
+        let asked_in_slot = Entry::request_slot(code, call_id, deadline, slot);
         for (entry, (kind, time, gives_back), body) in [
-            (Entry::request_inline(code, call_id, deadline, &message), request, inline),
-            (Entry::request_slot(code, call_id, deadline, slot), request, in_slot),
+            (asked.clone(), request, inline),
+            (asked_in_slot.clone(), request, in_slot),
             (Entry::reply_inline(call_id, code, released, &message), reply, inline),
             (Entry::reply_slot(call_id, code, released, slot), reply, in_slot),
-            (Entry::request_inline(code, call_id, deadline, &message).with_metadata(message.len()), request, inline),
-            (Entry::request_inline(code, call_id, deadline, &message).with_shape(Shape::OneRequest), request, inline),
-            (Entry::request_slot(code, call_id, deadline, slot).with_shape(Shape::ManyRequests), request, in_slot),
+            (asked.clone().with_metadata(message.len()), request, inline),
+            (asked.with_shape(Shape::OneRequest), request, inline),
+            (asked_in_slot.clone().with_shape(Shape::ManyRequests), request, in_slot),
             (Entry::reply_slot(call_id, code, released, slot).with_metadata(meta.into()), reply, in_slot),
-            (Entry::request_slot(code, call_id, deadline, slot).with_fill(fill), request, filling),
+            (asked_in_slot.with_fill(fill), request, filling),
             (Entry::reply_slot(call_id, code, released, slot).with_fill(fill), reply, filling),
         ] {
             let admitted = Entry::admit(*entry.record());
@@ -153,7 +155,7 @@ fn each_check_refuses_alone() {
         (headers, 3, 1, "unused field not zero"),
         (end, 5, 1, "message with a kind that has none"),
         (end, 2, 1, "unused field not zero"),
-        (credit, 2, 0, "unused field not zero"),
+        (credit, 2, 0, "a credit of zero"),
         (credit, 3, 1, "unused field not zero"),
         (request, 6, 1, "reserved word not zero"),
         (request, 5, 97, "inline length out of range"),
