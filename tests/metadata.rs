@@ -78,7 +78,7 @@ fn request(message: Blob, metadata: MetadataMap) -> Request<Blob> {
 }
 
 fn blob(length: usize) -> Blob {
-    Blob { data: noise(length, length as u64).into() }
+    Blob { data: noise(length, length as u64) }
 }
 
 fn metadata_go_there_and_back_with_messages_of_all_sizes() {

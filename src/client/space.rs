@@ -32,6 +32,7 @@ impl SpaceWaiters {
     }
 
     /// What dropping a [`Registered`] does, for one who has kept its number alone.
+    #[cfg(feature = "tokio")]
     pub(crate) fn leave(&self, news: &SpaceNews, index: usize) {
         drop(Registered { waiters: self, news, index });
     }

@@ -1,13 +1,13 @@
 //! The streams of one call: what has come and is not read, and how much more may be sent.
 //!
 //! ```text
-//!   sender                                                reader's side
-//!   ──────                                                ─────────────
-//!   balance > 0? ──no──► wait for credit                  driver: allowance > 0? ──no──► violation
-//!      │ yes                                                 │ yes
-//!   balance -= cost, send ═══════ message ═══════════════► allowance -= cost, into the inbox, wake reader
-//!                                                          reader: out of the inbox, owed += cost
-//!   driver: balance += credit ◄══════ credit ═════════════ half of the window is owed: allowance += owed
+//!   sender                                              reader's side
+//!   ──────                                              ─────────────
+//!   balance > 0? ──no──► wait for credit                driver: allowance > 0? ──no──► violation
+//!      │ yes                                               │ yes
+//!   balance -= cost, send ══════ message ══════════════► allowance -= cost; inbox; wake the reader
+//!                                                        reader: out of the inbox, owed += cost
+//!   driver: balance += credit ◄═════ credit ════════════ half of the window is owed: allowance += owed
 //! ```
 //!
 //! A message costs its length and [`MESSAGE_COST`]. Balance and allowance start at the window; a message may

@@ -9,7 +9,9 @@ use std::time::Instant;
 
 use crate::client::awaited::Sight;
 use crate::client::calls::Ticket;
-use crate::client::core::{Core, Unsent, deadline_exceeded, no_space, patience_until};
+use crate::client::core::{Core, Unsent, deadline_exceeded};
+#[cfg(feature = "tokio")]
+use crate::client::core::{no_space, patience_until};
 use crate::client::driver::Stop;
 use crate::client::limit::TimeLimit;
 use crate::client::method::Method;
@@ -17,7 +19,9 @@ use crate::client::method::Method;
 use crate::client::patience::Patience;
 #[cfg(feature = "tokio")]
 use crate::client::space::Registered;
-use crate::connection::{Arrived, Flow, SendFailure, send_whole};
+#[cfg(feature = "tokio")]
+use crate::connection::SendFailure;
+use crate::connection::{Arrived, Flow, send_whole};
 use crate::ring::Shape;
 use crate::rpc::{Request, Status};
 use crate::sync::{Ordering, fence};

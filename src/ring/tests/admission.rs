@@ -86,18 +86,18 @@ proptest! {
         let fill = FillStart { line: fill.0, start: fill.1 };
         let (inline, in_slot, filling) = (Body::Inline(&message), Body::Slot(slot), Body::Fill(slot, fill));
         let (request, reply) = ((Kind::Request, deadline, None), (Kind::Reply, 0, released));
-        let asked = Entry::request_inline(code, call_id, deadline, &message);
-        let asked_in_slot = Entry::request_slot(code, call_id, deadline, slot);
+        let short = || Entry::request_inline(code, call_id, deadline, &message);
+        let long = || Entry::request_slot(code, call_id, deadline, slot);
         for (entry, (kind, time, gives_back), body) in [
-            (asked.clone(), request, inline),
-            (asked_in_slot.clone(), request, in_slot),
+            (short(), request, inline),
+            (long(), request, in_slot),
             (Entry::reply_inline(call_id, code, released, &message), reply, inline),
             (Entry::reply_slot(call_id, code, released, slot), reply, in_slot),
-            (asked.clone().with_metadata(message.len()), request, inline),
-            (asked.with_shape(Shape::OneRequest), request, inline),
-            (asked_in_slot.clone().with_shape(Shape::ManyRequests), request, in_slot),
+            (short().with_metadata(message.len()), request, inline),
+            (short().with_shape(Shape::OneRequest), request, inline),
+            (long().with_shape(Shape::ManyRequests), request, in_slot),
             (Entry::reply_slot(call_id, code, released, slot).with_metadata(meta.into()), reply, in_slot),
-            (asked_in_slot.with_fill(fill), request, filling),
+            (long().with_fill(fill), request, filling),
             (Entry::reply_slot(call_id, code, released, slot).with_fill(fill), reply, filling),
         ] {
             let admitted = Entry::admit(*entry.record());
