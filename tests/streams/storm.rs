@@ -105,8 +105,8 @@ fn short(rng: &mut Rng) -> Duration {
     Duration::from_micros(rng.below(2000))
 }
 
-/// More calls than may be under way are what this is about, and runtimes that end. A deadline passes only for who
-/// is in a hurry: for anybody else that is a wake-up that was lost.
+/// More calls than may be under way are what this is about, and runtimes that end. A deadline passes only for
+/// who is in a hurry: for anybody else that is a wake-up that was lost.
 #[track_caller]
 fn expected(status: &Status, patience: Duration) {
     let is_expected = match status.code() {
