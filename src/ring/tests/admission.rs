@@ -89,15 +89,15 @@ proptest! {
         let short = || Entry::request_inline(code, call_id, deadline, &message);
         let long = || Entry::request_slot(code, call_id, deadline, slot);
         for (entry, (kind, time, gives_back), body) in [
-            (Entry::request_inline(code, call_id, deadline, &message), request, inline),
-            (Entry::request_slot(code, call_id, deadline, slot), request, in_slot),
+            (short(), request, inline),
+            (long(), request, in_slot),
             (Entry::reply_inline(call_id, code, released, &message), reply, inline),
             (Entry::reply_slot(call_id, code, released, slot), reply, in_slot),
             (short().with_metadata(message.len()), request, inline),
             (short().with_shape(Shape::OneRequest), request, inline),
             (long().with_shape(Shape::ManyRequests), request, in_slot),
             (Entry::reply_slot(call_id, code, released, slot).with_metadata(meta.into()), reply, in_slot),
-            (Entry::request_slot(code, call_id, deadline, slot).with_fill(fill), request, filling),
+            (long().with_fill(fill), request, filling),
             (Entry::reply_slot(call_id, code, released, slot).with_fill(fill), reply, filling),
         ] {
             let admitted = Entry::admit(*entry.record());
