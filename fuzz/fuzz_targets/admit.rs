@@ -10,11 +10,18 @@ use mmap_rpc::internals::ring::admit;
 
 const REQUEST: u32 = 1;
 const REPLY: u32 = 2;
-const CANCEL: u32 = 3;
-const KINDS: std::ops::RangeInclusive<u32> = 1..=5;
+const GOAWAY: u32 = 4;
+const NOP: u32 = 5;
+const MESSAGE: u32 = 6;
+const CREDIT: u32 = 8;
+const HEADERS: u32 = 9;
+const KINDS: std::ops::RangeInclusive<u32> = REQUEST..=HEADERS;
 const INLINE_BYTES: u32 = 96;
-/// Flags: none, in a slot, in a slot that is still being written.
-const FLAGS: [u32; 3] = [0, 1, 3];
+
+const SLOT: u32 = 1;
+const FILL: u32 = 2;
+const STREAM: u32 = 4;
+const MORE: u32 = 8;
 
 fuzz_target!(|data: &[u8]| {
     let _ = run(&mut Unstructured::new(data));
@@ -27,7 +34,7 @@ fn run(u: &mut Unstructured<'_>) -> Result<()> {
     if zeros & 0x80 != 0 {
         // Near an entry that somebody would build: some words zero, kind and length in a small range.
         head.iter_mut().enumerate().filter(|(at, _)| zeros >> at & 1 != 0).for_each(|(_, word)| *word = 0);
-        head[0] &= 0x0000_0307;
+        head[0] &= 0x0041_0f0f;
         head[5] &= 0x7f;
     }
     let expected = is_good(&head).then(|| digest(&head, &body));
@@ -36,31 +43,47 @@ fn run(u: &mut Unstructured<'_>) -> Result<()> {
 }
 
 fn is_good(head: &[u32; 7]) -> bool {
-    let [kind_and_flags, call_id, code, deadline, handle, length, reserved] = *head;
-    let (kind, flags) = (kind_and_flags & 0xff, kind_and_flags >> 8);
-    let slot = flags & 1;
-    let message = kind == REQUEST || kind == REPLY;
-    let empty = flags == 0 && length == 0 && code == 0 && deadline == 0;
+    let [first, call_id, code, deadline, handle, length, reserved] = *head;
+    let (kind, flags, meta_len) = (first & 0xff, first >> 8 & 0xff, first >> 16);
+    let has = |flag: u32| flags & flag != 0;
+    let admitted = match kind {
+        REQUEST => SLOT | FILL | STREAM | MORE,
+        REPLY => SLOT | FILL,
+        MESSAGE | HEADERS => SLOT,
+        _ => 0,
+    };
+    // Of a message in a slot, the slot knows the length.
+    let no_message = has(SLOT) || length == meta_len;
+    let fields = match kind {
+        REQUEST | REPLY => true,
+        MESSAGE => code == 0 && deadline == 0 && meta_len == 0,
+        HEADERS => code == 0 && deadline == 0 && no_message,
+        CREDIT => code != 0 && deadline == 0 && length == 0,
+        _ => code == 0 && deadline == 0 && length == 0,
+    };
     KINDS.contains(&kind)
-        && FLAGS.contains(&flags)
+        && flags & !admitted == 0
         && reserved == 0
-        && (slot == 0 || length == 0)
-        && (slot == 1 || (length <= INLINE_BYTES && handle == 0))
-        && (message || empty)
-        && (message || kind == CANCEL || call_id == 0)
+        && (!has(SLOT) || length == 0)
+        && (has(SLOT) || (length <= INLINE_BYTES && handle == 0 && meta_len <= length))
+        && (!has(FILL) || (has(SLOT) && !has(STREAM) && meta_len == 0))
+        && (!has(MORE) || (has(STREAM) && no_message))
+        && fields
+        && (!matches!(kind, GOAWAY | NOP) || call_id == 0)
 }
 
 /// What the door reports of an admitted entry.
 fn digest(head: &[u32; 7], body: &[u64; 12]) -> u64 {
-    let [kind_and_flags, _, _, deadline, handle, length, _] = *head;
-    let message = if kind_and_flags >> 8 != 0 {
-        let fill = if kind_and_flags >> 8 == 3 { body[2] ^ body[3] } else { 0 };
+    let [first, _, _, deadline, handle, length, _] = *head;
+    let (kind, flags) = (first & 0xff, first >> 8 & 0xff);
+    let message = if flags & SLOT != 0 {
+        let fill = if flags & FILL != 0 { body[2] ^ body[3] } else { 0 };
         body[0] ^ body[1] ^ u64::from(handle) ^ fill
     } else {
         let bytes = body.iter().flat_map(|word| word.to_le_bytes());
         bytes.take(length as usize).map(u64::from).sum()
     };
-    let time_left = if kind_and_flags & 0xff == REQUEST { deadline } else { 0 };
-    let released = if kind_and_flags & 0xff == REPLY { deadline.saturating_sub(1) } else { 0 };
+    let time_left = if kind == REQUEST { deadline } else { 0 };
+    let released = if kind == REPLY { deadline.saturating_sub(1) } else { 0 };
     message ^ u64::from(time_left) ^ u64::from(released)
 }
