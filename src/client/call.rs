@@ -83,6 +83,15 @@ impl<'a, Req: Message, Resp: Message + Default> Call<'a, Req, Resp> {
     /// - `Internal`: the handler panicked, or a message did not decode.
     #[inline]
     pub fn wait(self) -> Result<Response<Resp>, Status> {
+        let Route::Ring(core) = self.route else { return self.wait_elsewhere() };
+        recorded(self.method, || {
+            let (ticket, deadline) = self.send_on(core)?;
+            core.wait(ticket, deadline, successful(read_response))
+        })
+    }
+
+    #[cold]
+    fn wait_elsewhere(self) -> Result<Response<Resp>, Status> {
         if let Route::Again(channel) = self.route {
             return recorded(self.method, || {
                 channel.wait(self.method, self.limit, &mut &self.request, read_response)
@@ -111,29 +120,40 @@ impl<'a, Req: Message, Resp: Message + Default> Call<'a, Req, Resp> {
 
     /// The same, where the call is recorded elsewhere.
     #[inline]
-    pub(super) fn send(mut self) -> Result<InFlight<'a>, Status> {
-        if let Route::Again(channel) = self.route {
-            return Ok(InFlight::Again(channel.start(self.method, self.limit, &mut &self.request)?));
-        }
+    pub(super) fn send(self) -> Result<InFlight<'a>, Status> {
+        let Route::Ring(core) = self.route else { return self.send_elsewhere() };
+        let (ticket, deadline) = self.send_on(core)?;
+        Ok(InFlight::new(core, ticket, deadline))
+    }
+
+    /// Sends the call over a ring. What comes back is the right to its reply, and when it ends.
+    #[inline(always)]
+    fn send_on(&self, core: &Core) -> Result<(Ticket, Option<Instant>), Status> {
         let deadline = self.limit.end();
-        let core = match self.route {
-            Route::Ring(core) => &**core,
-            Route::Classic(pool) => {
-                let lease = start_classic(pool, self.method, deadline, &self.request)?;
-                return Ok(InFlight::Classic(lease));
-            }
-            Route::Intercepted(intercepted) => {
-                self.limit = intercepted.pass(self.method, self.request.metadata_mut(), self.limit)?;
-                return Self { route: intercepted.channel.route(), ..self }.send();
-            }
-            Route::Again(_) => unreachable!("looked at above"),
-        };
         let unsent = core.begin(self.method, deadline)?;
         let (head, len) = (unsent.head(self.method)?, self.request.get_ref().encoded_len());
         let mut prepared = None;
         unsent.once_there_is_space(|| send_message(&core.link, head, &self.request, len, &mut prepared))?;
-        let ticket = unsent.sent();
-        Ok(InFlight::new(core, ticket, deadline))
+        Ok((unsent.sent(), deadline))
+    }
+
+    #[cold]
+    fn send_elsewhere(mut self) -> Result<InFlight<'a>, Status> {
+        match self.route {
+            Route::Ring(_) => self.send(),
+            Route::Classic(pool) => {
+                let lease = start_classic(pool, self.method, self.limit.end(), &self.request)?;
+                Ok(InFlight::Classic(lease))
+            }
+            Route::Again(channel) => {
+                let sent = channel.start(self.method, self.limit, &mut &self.request)?;
+                Ok(InFlight::Again(sent))
+            }
+            Route::Intercepted(intercepted) => {
+                self.limit = intercepted.pass(self.method, self.request.metadata_mut(), self.limit)?;
+                Self { route: intercepted.channel.route(), ..self }.send()
+            }
+        }
     }
 }
 
@@ -174,6 +194,7 @@ impl<Resp> fmt::Debug for Pending<'_, Resp> {
 }
 
 /// Makes a call in one go, and has it recorded.
+#[inline(always)]
 pub(super) fn recorded<R>(method: Method, make: impl FnOnce() -> Result<R, Status>) -> Result<R, Status> {
     let mut record = Record::begin(Side::Client, method.name());
     let _entered = record.enter();
@@ -205,6 +226,14 @@ impl<'a> InFlight<'a> {
     /// Waits for the reply, and reads it if it is no failure.
     #[inline]
     pub(super) fn wait<R>(self, read: impl Fn(Arrived<'_>) -> Result<R, Status>) -> Result<R, Status> {
+        match self {
+            Self::Ring(call) => call.wait(read),
+            elsewhere => elsewhere.wait_elsewhere(read),
+        }
+    }
+
+    #[cold]
+    fn wait_elsewhere<R>(self, read: impl Fn(Arrived<'_>) -> Result<R, Status>) -> Result<R, Status> {
         match self {
             Self::Ring(call) => call.wait(read),
             Self::Classic(lease) => wait_classic(lease, read),
@@ -253,7 +282,7 @@ impl<'a> OnRing<'a> {
     ) -> Result<R, Status> {
         let ticket = self.held();
         self.ticket = None;
-        self.core.collect(ticket, stop, successful(read))
+        self.core.collect(ticket, stop, &successful(read))
     }
 
     /// Gives the call up, and does not wait for room to say so.
