@@ -108,24 +108,24 @@ impl Arrived<'_> {
         self.outside.as_ref().map_or(self.inline.as_slice().len(), Outside::len)
     }
 
-    /// Takes out the metadata that came with it; empty ones if none did.
+    /// Takes out the metadata that came with it, if any did. One word wide, because mostly none does.
     #[inline(always)]
-    pub(crate) fn take_metadata(&mut self) -> Metadata {
+    pub(crate) fn take_metadata(&mut self) -> Option<Box<Metadata>> {
         // Looked at first: mostly there is nothing outside at all.
         match self.outside {
-            Some(Outside::Annotated(_)) => self.take_annotation(),
-            _ => Metadata::default(),
+            Some(Outside::Annotated(_)) => Some(self.take_annotation()),
+            _ => None,
         }
     }
 
     #[cold]
-    fn take_annotation(&mut self) -> Metadata {
+    fn take_annotation(&mut self) -> Box<Metadata> {
         let Some(Outside::Annotated(annotated)) = self.outside.take() else {
             unreachable!("the caller has looked")
         };
         let Annotated { metadata, message } = *annotated;
         *self.outside = Some(message);
-        metadata
+        Box::new(metadata)
     }
 
     /// Has it bring these metadata, instead of those that were taken out.

@@ -6,6 +6,7 @@ mod interceptor;
 mod metadata;
 mod pool;
 mod private;
+mod rare;
 mod record;
 mod request;
 mod status;

@@ -274,7 +274,8 @@ impl Status {
     /// The same status, with what came before its text. What was said at the beginning of the call counts as
     /// said at its end.
     #[cold]
-    pub(crate) fn with_metadata(mut self, mut metadata: Metadata) -> Self {
+    pub(crate) fn with_metadata(mut self, metadata: Option<Box<Metadata>>) -> Self {
+        let Some(mut metadata) = metadata else { return self };
         metadata.initial.append(&mut metadata.trailing);
         self.0.details = metadata.details;
         self.0.metadata = MetadataMap::from_pairs(metadata.initial);

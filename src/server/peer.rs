@@ -55,7 +55,7 @@ impl Peer {
     /// Answers with a message.
     #[inline(always)]
     pub(super) fn reply<M: Message>(&self, answer: Answer, response: &Response<M>) {
-        if response.has_metadata() {
+        if response.has_remarks() {
             return self.reply_annotated(answer, response);
         }
         let message = response.get_ref();

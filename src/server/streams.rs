@@ -21,7 +21,8 @@ use crate::connection::{Flow, Head, Received, SendFailure, send_in_flow, send_wh
 use crate::rpc::{MetadataMap, Request, Response, Status, block_on};
 use crate::server::caller::{Caller, OwnedCaller};
 use crate::server::detached::Owed;
-use crate::server::exchange::{Exchange, Handled, given_up, log_panic, panic_text, too_late};
+use crate::server::exchange::{Exchange, Handled, log_panic, panic_text};
+use crate::server::incoming::{OwnedIncoming, given_up, has_passed, too_late};
 use crate::server::peer::Peer;
 use crate::streaming::{Source, Streaming};
 
@@ -159,7 +160,7 @@ pub(super) struct Outlet {
 pub(super) struct Wanted {
     peer: Arc<Peer>,
     flow: Arc<Flow>,
-    call: crate::server::exchange::Incoming,
+    call: OwnedIncoming,
 }
 
 impl Wanted {
@@ -174,14 +175,14 @@ impl Wanted {
             return true;
         }
         self.peer.calls.watch(self.call.call_id, cx.waker());
-        self.flow.is_over() || self.call.check_wanted(Caller::Ring(&self.peer)).is_err()
+        self.flow.is_over() || self.call.as_ref().check_wanted(Caller::Ring(&self.peer)).is_err()
     }
 }
 
 impl Outlet {
     pub(super) fn new(owed: Owed) -> Option<Self> {
         let OwnedCaller::Ring(peer) = owed.caller() else { return None };
-        let (peer, flow) = (peer.clone(), owed.call().flow.clone()?);
+        let (peer, flow) = (peer.clone(), owed.call().flow()?.clone());
         Some(Self { owed, peer, flow })
     }
 
@@ -213,7 +214,7 @@ impl Outlet {
             // Unwind safe: after a panic the handler is dropped, and the call only answered.
             let polled = panic::catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(cx)));
             polled.unwrap_or_else(|panic| {
-                log_panic(self.owed.caller().as_ref(), self.owed.call(), &*panic);
+                log_panic(self.owed.caller().as_ref(), self.owed.call().method, &*panic);
                 Poll::Ready(Err(panic_text(&*panic)))
             })
         })
@@ -312,8 +313,7 @@ impl Requests {
         if self.flow.is_over() {
             return Some(Err(given_up()));
         }
-        let is_late = self.deadline.is_some_and(|deadline| std::time::Instant::now() >= deadline);
-        is_late.then(|| Err(too_late()))
+        self.deadline.is_some_and(has_passed).then(|| Err(too_late()))
     }
 }
 
