@@ -10,12 +10,10 @@ use std::sync::Arc;
 use std::task::{self, Poll, Waker};
 use std::time::Instant;
 
-use prost::{DecodeError, Message};
-
 use crate::connection::{Arrived, Flow, Outside, UNKNOWN_METHOD};
 use crate::layout::Handle;
 use crate::raw::{Loan, Payload};
-use crate::rpc::{Context, Entered, Record, Request, Response, Status};
+use crate::rpc::{CodecError, Context, Decode, Encode, Entered, Record, Request, Response, Status};
 use crate::server::caller::Caller;
 use crate::server::detached::{Detached, Owed};
 use crate::server::executor::Executor;
@@ -127,8 +125,8 @@ impl<'a> Exchange<'a> {
         handler: impl FnOnce(Request<Req>) -> Result<Response<Resp>, Status>,
     ) -> Handled
     where
-        Req: Message + Default,
-        Resp: Message,
+        Req: Decode,
+        Resp: Encode,
     {
         self.guarded(|held| {
             let response = held.run(|held, context| {
@@ -151,8 +149,8 @@ impl<'a> Exchange<'a> {
     #[inline]
     pub fn unary_async<Req, Resp, F>(self, handler: impl FnOnce(Request<Req>) -> F) -> Handled
     where
-        Req: Message + Default,
-        Resp: Message + 'static,
+        Req: Decode,
+        Resp: Encode + 'static,
         F: Future<Output = Result<Response<Resp>, Status>> + Send + 'static,
     {
         self.guarded(|held| {
@@ -182,7 +180,7 @@ impl<'a> Exchange<'a> {
 
     /// Has a handler that lasts served by `go`, with its one request.
     #[cold]
-    pub(super) fn one_request<Req: Message + Default>(
+    pub(super) fn one_request<Req: Decode>(
         self,
         go: impl FnOnce(&Executor, Request<Req>, Outlet),
     ) -> Handled {
@@ -288,7 +286,7 @@ impl<'a> Held<'a> {
     #[cold]
     fn detach<F, Resp>(&mut self, handler: Pin<Box<F>>)
     where
-        Resp: Message + 'static,
+        Resp: Encode + 'static,
         F: Future<Output = Result<Response<Resp>, Status>> + Send + 'static,
     {
         let call = Detached::new(handler, self.owe());
@@ -357,7 +355,7 @@ impl<'a> Held<'a> {
     }
 
     #[inline(always)]
-    fn decode<Req: Message + Default>(&mut self) -> Result<(Req, Metadata), Status> {
+    fn decode<Req: Decode>(&mut self) -> Result<(Req, Metadata), Status> {
         let metadata = self.request().take_metadata();
         if self.request.len() >= RELEASE_WITH_REPLY
             && let Some(Outside::Slot(slot)) =
@@ -447,7 +445,7 @@ pub(super) fn given_up() -> Status {
 }
 
 #[cold]
-fn undecodable(error: &DecodeError) -> Status {
+fn undecodable(error: &CodecError) -> Status {
     Status::internal(format!("the request does not decode: {error}"))
 }
 
