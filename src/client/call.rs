@@ -4,8 +4,6 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
-use prost::{DecodeError, Message};
-
 use crate::client::calls::Ticket;
 use crate::client::classic::Lease;
 use crate::client::core::Core;
@@ -19,7 +17,7 @@ use crate::client::reconnect::{Sent, received};
 use crate::client::route::{Route, start_classic, wait_classic};
 use crate::client::sending::send_message;
 use crate::connection::Arrived;
-use crate::rpc::{Record, Request, Response, Side, Status};
+use crate::rpc::{CodecError, Decode, Encode, Record, Request, Response, Side, Status};
 
 /// A call that has not been sent: set its timeout, then [`wait`](Self::wait) or [`start`](Self::start).
 #[must_use = "a call is not sent until wait() or start() is called"]
@@ -31,7 +29,7 @@ pub struct Call<'a, Req, Resp> {
     reply: PhantomData<fn() -> Resp>,
 }
 
-impl<'a, Req: Message, Resp: Message + Default> Call<'a, Req, Resp> {
+impl<'a, Req: Encode, Resp: Decode> Call<'a, Req, Resp> {
     pub(super) fn new(route: &'a Route, method: Method, request: Request<Req>) -> Self {
         Self { route, method, request, limit: TimeLimit::default(), reply: PhantomData }
     }
@@ -80,7 +78,7 @@ impl<'a, Req: Message, Resp: Message + Default> Call<'a, Req, Resp> {
     /// - `Unavailable`: the server is gone, or going.
     /// - `ResourceExhausted`: a limit, which the text names, is too small for this call.
     /// - `Unimplemented`: the server has no such method.
-    /// - `Internal`: the handler panicked, or a message did not decode.
+    /// - `Internal`: the handler panicked, or a message did not encode or decode.
     #[inline]
     pub fn wait(self) -> Result<Response<Resp>, Status> {
         let Route::Ring(core) = self.route else { return self.wait_elsewhere() };
@@ -174,7 +172,7 @@ pub struct Pending<'a, Resp> {
     record: Record,
 }
 
-impl<Resp: Message + Default> Pending<'_, Resp> {
+impl<Resp: Decode> Pending<'_, Resp> {
     /// Waits for the reply.
     ///
     /// # Errors
@@ -327,7 +325,7 @@ pub(super) fn successful<R>(
 
 /// Reads a reply of one message.
 #[inline(always)]
-pub(super) fn read_response<M: Message + Default>(mut payload: Arrived<'_>) -> Result<Response<M>, Status> {
+pub(super) fn read_response<M: Decode>(mut payload: Arrived<'_>) -> Result<Response<M>, Status> {
     let metadata = payload.take_metadata();
     match payload.decode() {
         Ok(message) => Ok(Response::received(message, metadata)),
@@ -336,7 +334,7 @@ pub(super) fn read_response<M: Message + Default>(mut payload: Arrived<'_>) -> R
 }
 
 #[cold]
-pub(super) fn undecodable(error: &DecodeError) -> Status {
+pub(super) fn undecodable(error: &CodecError) -> Status {
     Status::internal(format!("the reply does not decode: {error}"))
 }
 

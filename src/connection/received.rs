@@ -7,14 +7,13 @@
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
-use prost::{DecodeError, Message};
 
 use crate::connection::annotated::Annotated;
 use crate::connection::link::Link;
 use crate::connection::segments::PeerSegment;
 use crate::layout::{Handle, copy_from_shared, copy_to_slot};
 use crate::ring::{Inline, InlineBytes};
-use crate::rpc::{PooledBuf, Private, Short};
+use crate::rpc::{CodecError, Decode, PooledBuf, Private, Short};
 use crate::wire::Metadata;
 
 /// What came with an entry, at the moment when it is looked at.
@@ -140,7 +139,7 @@ impl Arrived<'_> {
 
     /// Decodes a message from a private copy of it, which inline bytes are already. A slot is returned.
     #[inline(always)]
-    pub(crate) fn decode<M: Message + Default>(self) -> Result<M, DecodeError> {
+    pub(crate) fn decode<M: Decode>(self) -> Result<M, CodecError> {
         match self.outside.take() {
             None => M::decode(Short(self.inline.as_slice())),
             Some(outside) => M::decode(outside.into_private()),

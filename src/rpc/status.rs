@@ -205,13 +205,6 @@ constructors! {
 }
 
 impl Status {
-    /// A message encodes to another length than it said. Only a hand-written one can do this, and what it
-    /// left unwritten is not for the peer to see.
-    #[cold]
-    pub(crate) fn wrong_length() -> Self {
-        Self::internal("the message's encoded_len() is not what it encodes to")
-    }
-
     /// A status of any code.
     ///
     /// The text may have any length here; its first 4 KiB reach the peer.

@@ -7,9 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
-use prost::Message;
-
-use crate::rpc::{Record, Response, Span, Status};
+use crate::rpc::{Encode, Record, Response, Span, Status};
 use crate::server::caller::{Caller, OwnedCaller};
 use crate::server::exchange::{log_panic, panic_text};
 use crate::server::executor::Counted;
@@ -42,7 +40,7 @@ impl<F> Detached<F> {
 impl<F, Resp> Future for Detached<F>
 where
     F: Future<Output = Result<Response<Resp>, Status>>,
-    Resp: Message,
+    Resp: Encode,
 {
     type Output = ();
 
@@ -120,7 +118,7 @@ impl Owed {
         self.given = true;
     }
 
-    pub(super) fn answer<M: Message>(&mut self, outcome: Result<Response<M>, Status>) {
+    pub(super) fn answer<M: Encode>(&mut self, outcome: Result<Response<M>, Status>) {
         match self.check_wanted().and(outcome) {
             Err(status) => self.fail(&status),
             Ok(response) => {

@@ -9,12 +9,10 @@ use std::pin::Pin;
 use std::task::{self, Poll, Waker};
 use std::time::Instant;
 
-use prost::{DecodeError, Message};
-
 use crate::connection::{Arrived, Flow, Outside, UNKNOWN_METHOD};
 use crate::layout::Handle;
 use crate::raw::{Loan, Payload};
-use crate::rpc::{Context, Entered, Record, Request, Response, Status};
+use crate::rpc::{CodecError, Context, Decode, Encode, Entered, Record, Request, Response, Status};
 use crate::server::caller::Caller;
 use crate::server::detached::{Detached, Owed};
 use crate::server::executor::Executor;
@@ -79,8 +77,8 @@ impl<'a> Exchange<'a> {
         handler: impl FnOnce(Request<Req>) -> Result<Response<Resp>, Status>,
     ) -> Handled
     where
-        Req: Message + Default,
-        Resp: Message,
+        Req: Decode,
+        Resp: Encode,
     {
         self.guarded(|held| {
             let response = held.run(|held, context| {
@@ -103,8 +101,8 @@ impl<'a> Exchange<'a> {
     #[inline]
     pub fn unary_async<Req, Resp, F>(self, handler: impl FnOnce(Request<Req>) -> F) -> Handled
     where
-        Req: Message + Default,
-        Resp: Message + 'static,
+        Req: Decode,
+        Resp: Encode + 'static,
         F: Future<Output = Result<Response<Resp>, Status>> + Send + 'static,
     {
         self.guarded(|held| {
@@ -134,7 +132,7 @@ impl<'a> Exchange<'a> {
 
     /// Has a handler that lasts served by `go`, with its one request.
     #[cold]
-    pub(super) fn one_request<Req: Message + Default>(
+    pub(super) fn one_request<Req: Decode>(
         self,
         go: impl FnOnce(&Executor, Request<Req>, Outlet),
     ) -> Handled {
@@ -257,7 +255,7 @@ impl<'a> Held<'a> {
     #[cold]
     fn detach<F, Resp>(&mut self, handler: Pin<Box<F>>)
     where
-        Resp: Message + 'static,
+        Resp: Encode + 'static,
         F: Future<Output = Result<Response<Resp>, Status>> + Send + 'static,
     {
         let call = Detached::new(handler, self.owe());
@@ -327,7 +325,7 @@ impl<'a> Held<'a> {
     }
 
     #[inline(always)]
-    fn decode<Req: Message + Default>(&mut self) -> Result<(Req, Option<Box<Metadata>>), Status> {
+    fn decode<Req: Decode>(&mut self) -> Result<(Req, Option<Box<Metadata>>), Status> {
         let metadata = self.request().take_metadata();
         if self.request.len() >= RELEASE_WITH_REPLY
             && let Some(Outside::Slot(slot)) =
@@ -412,7 +410,7 @@ fn other_shape() -> Status {
 }
 
 #[cold]
-fn undecodable(error: &DecodeError) -> Status {
+fn undecodable(error: &CodecError) -> Status {
     Status::internal(format!("the request does not decode: {error}"))
 }
 

@@ -15,10 +15,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
-use prost::Message;
 
 use crate::connection::{Flow, Head, Received, SendFailure, send_in_flow, send_whole};
-use crate::rpc::{MetadataMap, Request, Response, Status, block_on};
+use crate::rpc::{Decode, Encode, MetadataMap, Request, Response, Status, block_on};
 use crate::server::caller::{Caller, OwnedCaller};
 use crate::server::detached::Owed;
 use crate::server::exchange::{Exchange, Handled, log_panic, panic_text};
@@ -34,8 +33,8 @@ impl Exchange<'_> {
         handler: impl FnOnce(Request<Req>) -> Result<Response<I>, Status> + Send + 'static,
     ) -> Handled
     where
-        Req: Message + Default + 'static,
-        Resp: Message + 'static,
+        Req: Decode + 'static,
+        Resp: Encode + 'static,
         I: IntoIterator<Item = Result<Resp, Status>>,
     {
         self.one_request(|executor, request, outlet| {
@@ -51,8 +50,8 @@ impl Exchange<'_> {
         handler: impl FnOnce(Request<Streaming<Req>>) -> Result<Response<Resp>, Status> + Send + 'static,
     ) -> Handled
     where
-        Req: Message + Default + 'static,
-        Resp: Message + 'static,
+        Req: Decode + 'static,
+        Resp: Encode + 'static,
     {
         self.many_requests(|executor, request, outlet| {
             executor.run_on_thread(outlet.wanted().deadline(), move || {
@@ -67,8 +66,8 @@ impl Exchange<'_> {
         handler: impl FnOnce(Request<Streaming<Req>>) -> Result<Response<I>, Status> + Send + 'static,
     ) -> Handled
     where
-        Req: Message + Default + 'static,
-        Resp: Message + 'static,
+        Req: Decode + 'static,
+        Resp: Encode + 'static,
         I: IntoIterator<Item = Result<Resp, Status>>,
     {
         self.many_requests(|executor, request, outlet| {
@@ -87,8 +86,8 @@ impl Exchange<'_> {
         handler: impl FnOnce(Request<Req>) -> F + Send + 'static,
     ) -> Handled
     where
-        Req: Message + Default + 'static,
-        Resp: Message + 'static,
+        Req: Decode + 'static,
+        Resp: Encode + 'static,
         F: Future<Output = Result<Response<S>, Status>> + Send + 'static,
         S: Stream<Item = Result<Resp, Status>> + Send + 'static,
     {
@@ -103,8 +102,8 @@ impl Exchange<'_> {
         handler: impl FnOnce(Request<Streaming<Req>>) -> F + Send + 'static,
     ) -> Handled
     where
-        Req: Message + Default + 'static,
-        Resp: Message + 'static,
+        Req: Decode + 'static,
+        Resp: Encode + 'static,
         F: Future<Output = Result<Response<Resp>, Status>> + Send + 'static,
     {
         self.many_requests(|executor, request, outlet| {
@@ -118,8 +117,8 @@ impl Exchange<'_> {
         handler: impl FnOnce(Request<Streaming<Req>>) -> F + Send + 'static,
     ) -> Handled
     where
-        Req: Message + Default + 'static,
-        Resp: Message + 'static,
+        Req: Decode + 'static,
+        Resp: Encode + 'static,
         F: Future<Output = Result<Response<S>, Status>> + Send + 'static,
         S: Stream<Item = Result<Resp, Status>> + Send + 'static,
     {
@@ -202,7 +201,7 @@ impl Outlet {
     }
 
     /// Answers with what a handler comes to.
-    async fn respond<Resp: Message>(mut self, handler: impl Future<Output = Result<Response<Resp>, Status>>) {
+    async fn respond<Resp: Encode>(mut self, handler: impl Future<Output = Result<Response<Resp>, Status>>) {
         let outcome = self.owed.span().around(self.caught(handler)).await;
         self.owed.answer(outcome);
     }
@@ -222,7 +221,7 @@ impl Outlet {
     }
 
     /// Answers with what the stream brings that a handler comes to.
-    async fn stream<Resp: Message, S>(mut self, handler: impl Future<Output = Result<Response<S>, Status>>)
+    async fn stream<Resp: Encode, S>(mut self, handler: impl Future<Output = Result<Response<S>, Status>>)
     where
         S: Stream<Item = Result<Resp, Status>>,
     {
@@ -255,7 +254,7 @@ impl Outlet {
         self.attempt(move || send_whole(&peer.link, head, &metadata, &(), 0, &mut prepared)).await
     }
 
-    async fn send<M: Message>(&self, message: &M) -> Result<(), Status> {
+    async fn send<M: Encode>(&self, message: &M) -> Result<(), Status> {
         let (peer, flow, call_id) = (self.peer.clone(), self.flow.clone(), self.owed.call().call_id);
         let mut prepared = None;
         self.attempt(move || send_in_flow(&peer.link, &flow, call_id, message, &mut prepared)).await

@@ -9,8 +9,6 @@ use std::pin::Pin;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use prost::Message;
-
 use crate::client::limit::TimeLimit;
 use crate::client::method::Method;
 use crate::client::route::Route;
@@ -21,7 +19,7 @@ use crate::client::streams::reply::Reply;
 use crate::client::streams::sender::Sender;
 use crate::client::streams::source::Responses;
 use crate::ring::Shape;
-use crate::rpc::{MetadataMap, Request, Response, Status};
+use crate::rpc::{Decode, Encode, MetadataMap, Request, Response, Status};
 use crate::streaming::Streaming;
 
 /// A future that a call becomes. Boxed: a call with streams is worth one allocation.
@@ -56,7 +54,7 @@ pub struct ServerStreamingCall<'a, Req, Resp> {
     response: PhantomData<fn() -> Resp>,
 }
 
-impl<'a, Req: Message, Resp: Message + Default> ServerStreamingCall<'a, Req, Resp> {
+impl<'a, Req: Encode, Resp: Decode> ServerStreamingCall<'a, Req, Resp> {
     pub(in crate::client) fn new(route: &'a Route, method: Method, request: Request<Req>) -> Self {
         Self { route, method, request, limit: TimeLimit::default(), response: PhantomData }
     }
@@ -74,7 +72,7 @@ impl<'a, Req: Message, Resp: Message + Default> ServerStreamingCall<'a, Req, Res
 }
 
 /// Waits until the server has taken up a call.
-fn begun<Resp: Message + Default>(mut responses: Responses) -> Result<Response<Streaming<Resp>>, Status> {
+fn begun<Resp: Decode>(mut responses: Responses) -> Result<Response<Streaming<Resp>>, Status> {
     if let Some(call) = responses.call() {
         call.wait_until(Responses::is_begun)?;
     }
@@ -83,16 +81,14 @@ fn begun<Resp: Message + Default>(mut responses: Responses) -> Result<Response<S
 
 /// The same for a task.
 #[cfg(feature = "tokio")]
-async fn begun_async<Resp: Message + Default>(
-    mut responses: Responses,
-) -> Result<Response<Streaming<Resp>>, Status> {
+async fn begun_async<Resp: Decode>(mut responses: Responses) -> Result<Response<Streaming<Resp>>, Status> {
     if let Some(call) = responses.call() {
         std::future::poll_fn(|cx| call.poll_until(cx, Responses::is_begun)).await?;
     }
     respond(responses)
 }
 
-fn respond<Resp: Message + Default>(mut responses: Responses) -> Result<Response<Streaming<Resp>>, Status> {
+fn respond<Resp: Decode>(mut responses: Responses) -> Result<Response<Streaming<Resp>>, Status> {
     let metadata = responses.begin()?;
     let mut response = Response::new(Streaming::new(responses));
     *response.metadata_mut() = metadata;
@@ -102,8 +98,8 @@ fn respond<Resp: Message + Default>(mut responses: Responses) -> Result<Response
 #[cfg(feature = "tokio")]
 impl<'a, Req, Resp> IntoFuture for ServerStreamingCall<'a, Req, Resp>
 where
-    Req: Message + 'a,
-    Resp: Message + Default + 'a,
+    Req: Encode + 'a,
+    Resp: Decode + 'a,
 {
     type Output = Result<Response<Streaming<Resp>>, Status>;
     type IntoFuture = Opening<'a, Response<Streaming<Resp>>>;
@@ -128,7 +124,7 @@ pub struct ClientStreamingCall<'a, Req, Resp> {
     messages: PhantomData<fn(Req) -> Resp>,
 }
 
-impl<'a, Req: Message, Resp: Message + Default> ClientStreamingCall<'a, Req, Resp> {
+impl<'a, Req: Encode, Resp: Decode> ClientStreamingCall<'a, Req, Resp> {
     pub(in crate::client) fn new(route: &'a Route, method: Method) -> Self {
         let (request, limit) = (Request::new(()), TimeLimit::default());
         Self { route, method, request, limit, messages: PhantomData }
@@ -163,8 +159,8 @@ impl<'a, Req: Message, Resp: Message + Default> ClientStreamingCall<'a, Req, Res
 #[cfg(feature = "tokio")]
 impl<'a, Req, Resp> IntoFuture for ClientStreamingCall<'a, Req, Resp>
 where
-    Req: Message + 'a,
-    Resp: Message + Default + 'a,
+    Req: Encode + 'a,
+    Resp: Decode + 'a,
 {
     type Output = Result<(Sender<Req>, Reply<Resp>), Status>;
     type IntoFuture = Opening<'a, (Sender<Req>, Reply<Resp>)>;
@@ -190,7 +186,7 @@ pub struct BidiStreamingCall<'a, Req, Resp> {
     messages: PhantomData<fn(Req) -> Resp>,
 }
 
-impl<'a, Req: Message, Resp: Message + Default> BidiStreamingCall<'a, Req, Resp> {
+impl<'a, Req: Encode, Resp: Decode> BidiStreamingCall<'a, Req, Resp> {
     pub(in crate::client) fn new(route: &'a Route, method: Method) -> Self {
         let (request, limit) = (Request::new(()), TimeLimit::default());
         Self { route, method, request, limit, messages: PhantomData }
@@ -228,8 +224,8 @@ impl<'a, Req: Message, Resp: Message + Default> BidiStreamingCall<'a, Req, Resp>
 #[cfg(feature = "tokio")]
 impl<'a, Req, Resp> IntoFuture for BidiStreamingCall<'a, Req, Resp>
 where
-    Req: Message + 'a,
-    Resp: Message + Default + 'a,
+    Req: Encode + 'a,
+    Resp: Decode + 'a,
 {
     type Output = Result<(Sender<Req>, Streaming<Resp>), Status>;
     type IntoFuture = Opening<'a, (Sender<Req>, Streaming<Resp>)>;
@@ -255,8 +251,8 @@ pub struct SendAll<C, S> {
 
 impl<Req, Resp, S> SendAll<ClientStreamingCall<'_, Req, Resp>, S>
 where
-    Req: Message,
-    Resp: Message + Default,
+    Req: Encode,
+    Resp: Decode,
     S: IntoIterator<Item = Req>,
 {
     /// Sends the messages and waits for the response. A server that answers before it has got all of them is
@@ -279,8 +275,8 @@ where
 
 impl<Req, Resp, S> SendAll<BidiStreamingCall<'_, Req, Resp>, S>
 where
-    Req: Message + 'static,
-    Resp: Message + Default,
+    Req: Encode + 'static,
+    Resp: Decode,
     S: IntoIterator<Item = Req> + Send + 'static,
 {
     /// Begins to send, and waits until the server has taken up the call.
@@ -314,7 +310,7 @@ mod awaited {
     use super::*;
 
     /// Sends what a stream brings, until it ends, or the call does.
-    async fn pump<Req: Message + Unpin>(mut sender: Sender<Req>, messages: impl Stream<Item = Req>) {
+    async fn pump<Req: Encode + Unpin>(mut sender: Sender<Req>, messages: impl Stream<Item = Req>) {
         let mut messages = pin!(messages);
         while let Some(message) = poll_fn(|cx| messages.as_mut().poll_next(cx)).await {
             if sender.send(message).await.is_err() {
@@ -325,8 +321,8 @@ mod awaited {
 
     impl<'a, Req, Resp, S> IntoFuture for SendAll<ClientStreamingCall<'a, Req, Resp>, S>
     where
-        Req: Message + Unpin + 'a,
-        Resp: Message + Default + 'a,
+        Req: Encode + Unpin + 'a,
+        Resp: Decode + 'a,
         S: Stream<Item = Req> + Send + 'a,
     {
         type Output = Result<Response<Resp>, Status>;
@@ -352,8 +348,8 @@ mod awaited {
 
     impl<'a, Req, Resp, S> IntoFuture for SendAll<BidiStreamingCall<'a, Req, Resp>, S>
     where
-        Req: Message + Unpin + 'static,
-        Resp: Message + Default + 'a,
+        Req: Encode + Unpin + 'static,
+        Resp: Decode + 'a,
         S: Stream<Item = Req> + Send + 'static,
     {
         type Output = Result<Response<Streaming<Resp>>, Status>;

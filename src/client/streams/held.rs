@@ -23,7 +23,7 @@ use crate::client::space::Registered;
 use crate::connection::SendFailure;
 use crate::connection::{Arrived, Flow, send_whole};
 use crate::ring::Shape;
-use crate::rpc::{Record, Request, Status};
+use crate::rpc::{Encode, Record, Request, Status};
 use crate::sync::{Ordering, fence};
 
 /// The receiving half of a call with streams. Dropped before the reply was taken, it cancels the call.
@@ -53,7 +53,7 @@ impl Held {
     }
 
     /// Sends the request of a call with streams: its first message, or none.
-    pub(super) fn open<M: prost::Message>(
+    pub(super) fn open<M: Encode>(
         core: &Arc<Core>,
         method: Method,
         limit: TimeLimit,
@@ -72,7 +72,7 @@ impl Held {
 
     /// The same for a task.
     #[cfg(feature = "tokio")]
-    pub(super) async fn open_async<M: prost::Message>(
+    pub(super) async fn open_async<M: Encode>(
         core: &Arc<Core>,
         method: Method,
         limit: TimeLimit,

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use prost::Message;
-
 use crate::client::core::Core;
 use crate::client::limit::TimeLimit;
 use crate::client::method::Method;
@@ -12,13 +10,13 @@ use crate::client::streams::held::Held;
 use crate::client::streams::places::Place;
 use crate::client::streams::sender::Sender;
 use crate::ring::Shape;
-use crate::rpc::{Record, Request, Side, Status};
+use crate::rpc::{Encode, Record, Request, Side, Status};
 
 /// A call with streams that was sent, and the place of its sender if it has one.
 pub(super) type Opened = (Held, Option<Place>);
 
 /// Sends the request of a call with streams: its first message, or none.
-pub(super) fn open<M: Message>(
+pub(super) fn open<M: Encode>(
     route: &Route,
     method: Method,
     limit: TimeLimit,
@@ -33,7 +31,7 @@ pub(super) fn open<M: Message>(
     recorded(record, opened)
 }
 
-fn send<M: Message>(
+fn send<M: Encode>(
     route: &Route,
     method: Method,
     limit: TimeLimit,
@@ -54,7 +52,7 @@ fn place(core: &Arc<Core>, shape: Shape) -> Result<Option<Place>, Status> {
 }
 
 /// The sending half of a call whose request is a stream, and the other one.
-pub(super) fn sender<Req: Message>((call, place): Opened) -> (Sender<Req>, Held) {
+pub(super) fn sender<Req: Encode>((call, place): Opened) -> (Sender<Req>, Held) {
     let place = place.expect("taken for calls of this shape");
     (Sender::new(place, &call), call)
 }
@@ -75,7 +73,7 @@ fn recorded(mut record: Record, opened: Result<Opened, Status>) -> Result<Opened
 
 /// The same for a task.
 #[cfg(feature = "tokio")]
-pub(super) async fn open_async<M: Message>(
+pub(super) async fn open_async<M: Encode>(
     route: &Route,
     method: Method,
     limit: TimeLimit,
@@ -88,7 +86,7 @@ pub(super) async fn open_async<M: Message>(
 }
 
 #[cfg(feature = "tokio")]
-async fn send_async<M: Message>(
+async fn send_async<M: Encode>(
     mut route: &Route,
     method: Method,
     mut limit: TimeLimit,

@@ -11,8 +11,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use prost::Message;
-
 use crate::client::core::{Core, deadline_exceeded};
 #[cfg(feature = "tokio")]
 use crate::client::streams::held::Crowd;
@@ -20,7 +18,7 @@ use crate::client::streams::held::Held;
 use crate::client::streams::places::Place;
 use crate::connection::{Flow, Link, Prepared, SendFailure, send_in_flow};
 use crate::ring::Entry;
-use crate::rpc::Status;
+use crate::rpc::{Encode, Status};
 
 /// Sends the messages of a call, one after the other. Dropping it, or [`finish`](Self::finish), tells the
 /// server that no more come.
@@ -37,7 +35,7 @@ pub struct Sender<Req> {
     message: PhantomData<fn(Req)>,
 }
 
-impl<Req: Message> Sender<Req> {
+impl<Req: Encode> Sender<Req> {
     pub(super) fn new(place: Place, call: &Held) -> Self {
         let (flow, call_id, deadline) = (call.flow.clone(), call.call_id(), call.deadline);
         Self { place, flow, call_id, deadline, message: PhantomData }
@@ -77,12 +75,13 @@ pub struct SendMessage<'a, Req> {
     message: Req,
 }
 
-impl<Req: Message> SendMessage<'_, Req> {
+impl<Req: Encode> SendMessage<'_, Req> {
     /// Sends it, once the server takes it.
     ///
     /// # Errors
     /// `Cancelled` once the call has ended, by the server or by dropping its other half: what came of it is
-    /// with the other half. `DeadlineExceeded`, `Unavailable` and `ResourceExhausted` as for
+    /// with the other half. `Internal` if the message does not encode: the call goes on without it.
+    /// `DeadlineExceeded`, `Unavailable` and `ResourceExhausted` as for
     /// [`Call::wait`](crate::Call::wait).
     pub fn wait(self) -> Result<(), Status> {
         let (sender, mut prepared) = (&*self.sender, None);
@@ -121,7 +120,7 @@ impl<Req> Sender<Req> {
 }
 
 #[cfg(feature = "tokio")]
-impl<'a, Req: Message + Unpin> IntoFuture for SendMessage<'a, Req> {
+impl<'a, Req: Encode + Unpin> IntoFuture for SendMessage<'a, Req> {
     type Output = Result<(), Status>;
     type IntoFuture = SendFuture<'a, Req>;
 
@@ -143,7 +142,7 @@ pub struct SendFuture<'a, Req> {
 }
 
 #[cfg(feature = "tokio")]
-impl<Req: Message + Unpin> Future for SendFuture<'_, Req> {
+impl<Req: Encode + Unpin> Future for SendFuture<'_, Req> {
     type Output = Result<(), Status>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
