@@ -33,7 +33,7 @@ fn all_files_together_are_forty_lines_at_most() {
     let mut found = Vec::new();
     files(Path::new(env!("CARGO_MANIFEST_DIR")), &mut found);
     let count = |path: &PathBuf| lines(&fs::read_to_string(path).unwrap());
-    for expected in ["Cargo.toml", "build.rs", "hello.proto", "server.rs", "client.rs"] {
+    for expected in ["Cargo.toml", "build.rs", "hello.proto", "hello_server.rs", "hello_client.rs"] {
         let of_name = |path: &&PathBuf| path.file_name().unwrap() == expected;
         assert!(found.iter().find(of_name).map_or(0, count) > 0, "{expected} is among {found:?}");
     }
@@ -55,14 +55,14 @@ impl Drop for Running {
 #[test]
 fn the_server_greets_the_client() {
     let path = std::env::temp_dir().join(format!("hello-{}.sock", std::process::id()));
-    let server = Command::new(env!("CARGO_BIN_EXE_server")).arg(&path).spawn().unwrap();
+    let server = Command::new(env!("CARGO_BIN_EXE_hello_server")).arg(&path).spawn().unwrap();
     let server = Running(server);
     let begun = Instant::now();
     while UnixStream::connect(&path).is_err() {
         assert!(begun.elapsed() < Duration::from_secs(20), "the server does not listen");
         thread::sleep(Duration::from_millis(1));
     }
-    let client = Command::new(env!("CARGO_BIN_EXE_client")).arg(&path).output().unwrap();
+    let client = Command::new(env!("CARGO_BIN_EXE_hello_client")).arg(&path).output().unwrap();
     drop(server);
     let _ = fs::remove_file(&path);
     assert!(client.status.success(), "{client:?}");

@@ -1,4 +1,4 @@
-//! `cargo run -p hello --bin server -- /tmp/hello.sock`
+//! `cargo run -p hello --bin hello_server -- /tmp/hello.sock`
 
 use mmap_rpc::{Request, Response, Server, Status};
 

@@ -1,4 +1,4 @@
-//! `cargo run -p hello --bin client -- /tmp/hello.sock`
+//! `cargo run -p hello --bin hello_client -- /tmp/hello.sock`
 
 mmap_rpc::include_proto!("hello");
 
