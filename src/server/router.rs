@@ -28,6 +28,11 @@ pub trait Service: Send + Sync + 'static {
 
     /// Answers a call of the method with that index in [`methods`](Self::methods).
     fn call(&self, method: usize, exchange: Exchange<'_>) -> Handled;
+
+    /// The server is [shut down](crate::server::ShutdownHandle::shutdown): it takes no further calls, and
+    /// waits for those that run. Called once, on a thread of the server, which must not be held up; for
+    /// streams that would not end by themselves.
+    fn shutting_down(&self) {}
 }
 
 /// A handler of plain bytes.
@@ -140,6 +145,11 @@ impl Router {
             None => self.route(exchange),
             Some(interception) => interception.call(self, exchange),
         }
+    }
+
+    /// Tells all services that the server is shut down.
+    pub(super) fn shutting_down(&self) {
+        self.services.iter().for_each(|service| service.shutting_down());
     }
 
     /// Answers a call that no interceptor has refused.
