@@ -25,6 +25,7 @@ mod executor;
 mod flows;
 mod handshake;
 mod inboxes;
+mod intercepted;
 mod interception;
 mod kind;
 mod opening;
@@ -41,6 +42,7 @@ mod streams;
 pub use builder::{BindError, Handlers, Server, ServerBuilder};
 pub use exchange::{Exchange, Handled, Replier};
 pub(crate) use inboxes::Inboxes;
+pub use intercepted::Intercepted;
 pub use kind::{Async, Blocking};
 pub use router::Service;
 #[cfg(feature = "tokio")]

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::raw::{Payload, RawBody};
-use crate::rpc::{Chain, IS_ON, IncomingCall, Record, Request, Side, Status, lasting};
+use crate::rpc::{Chain, IS_ON, IncomingCall, Interceptor, Record, Request, Side, Status, lasting};
 use crate::server::descriptors::Descriptors;
 use crate::server::exchange::{Exchange, Handled, Replier};
 use crate::server::interception::Interception;
@@ -24,6 +24,12 @@ pub trait Service: Send + Sync + 'static {
     /// Whoever is connected can ask for it: see [`descriptors`](crate::descriptors).
     fn descriptors(&self) -> &'static [u8] {
         &[]
+    }
+
+    /// What looks at each call of the service before it is answered, after the interceptors of the whole
+    /// server; none unless the service is [intercepted](crate::server::Intercepted).
+    fn interceptors(&self) -> Vec<Arc<dyn Interceptor<IncomingCall>>> {
+        Vec::new()
     }
 
     /// Answers a call of the method with that index in [`methods`](Self::methods).
@@ -133,7 +139,16 @@ impl Router {
     /// All methods are there; their calls are looked at first.
     pub(super) fn intercept(&mut self, chain: Chain<IncomingCall>) {
         self.lasting = lasting(&self.names);
-        self.interception = (!chain.is_empty()).then(|| Interception::new(chain, &self.names));
+        let whole = |service: &dyn Service| {
+            let own = service.interceptors().into_iter();
+            own.fold(chain.clone(), |chain, interceptor| chain.with_shared(interceptor))
+        };
+        let services: Vec<_> = self.services.iter().map(|service| whole(&**service)).collect();
+        let chains = self.routes.iter().map(|route| match route {
+            Route::Service { service, .. } => services[*service].clone(),
+            Route::Unary(_) | Route::Raw(_) => chain.clone(),
+        });
+        self.interception = Interception::new(&self.names, chains.collect());
     }
 
     /// Answers a call.
