@@ -35,18 +35,22 @@
 //! calls, so its health can no longer be asked: that fails with [`Code::Unavailable`](crate::Code). Call
 //! [`HealthReporter::drain`] some time before, if clients are to leave first.
 //!
-//! `Watch`, which is a stream, fails with [`Code::Unimplemented`](crate::Code); the protocol has clients then
-//! go without it.
+//! [`HealthClient::watch`] is told of the status now and whenever it changes. A client that is slow to read
+//! is told of the latest status, not of all that there were meanwhile. On a server without a runtime each
+//! watch takes a thread, as every call with streams does there. Watches go on while a server drains, and end
+//! with [`Code::Unavailable`](crate::Code) when it is shut down, so that its end waits for none of them.
 //!
 //! The module is always there: it needs no other crate, and a program that does not use it does not contain
 //! it.
 
-use std::collections::BTreeMap;
+mod statuses;
+
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use crate::client::{Call, Channel, Connect, Method};
+use self::statuses::{Statuses, Watch};
+use crate::client::{Call, Channel, Connect, Method, ServerStreamingCall};
 use crate::rpc::{Request, Response, Status};
 use crate::server::{Exchange, Handled, Service};
 
@@ -65,55 +69,54 @@ const METHODS: [&str; 3] =
     ["/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/List", "/grpc.health.v1.Health/Watch"];
 const CHECK: &str = METHODS[0];
 const LIST: &str = METHODS[1];
+const WATCH: &str = METHODS[2];
 
 /// Most statuses that the protocol lets `List` return.
 const MOST_LISTED: usize = 100;
 
-/// What services are called, and how they are. The server as a whole has no name.
-struct Statuses {
-    by_name: BTreeMap<String, ServingStatus>,
-    /// Nothing serves any more.
-    drained: bool,
-}
-
-type Shared = Arc<Mutex<Statuses>>;
-
-fn lock(shared: &Shared) -> MutexGuard<'_, Statuses> {
-    // Nobody panics with a change half made.
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
-}
+/// Longest name that a watch keeps, in bytes.
+const LONGEST_NAME: usize = 1024;
 
 /// The health service, for [`ServerBuilder::service`](crate::ServerBuilder::service).
 pub struct Health {
-    shared: Shared,
+    statuses: Arc<Statuses>,
 }
 
 impl Health {
     /// The service, and what sets the statuses that it returns.
     pub fn new() -> (Self, HealthReporter) {
-        let by_name = [(String::new(), ServingStatus::Serving)].into();
-        let shared = Arc::new(Mutex::new(Statuses { by_name, drained: false }));
-        (Self { shared: shared.clone() }, HealthReporter { shared })
+        let statuses = Arc::new(Statuses::new());
+        (Self { statuses: statuses.clone() }, HealthReporter { statuses })
     }
 
     fn check(&self, request: &HealthCheckRequest) -> Result<Response<HealthCheckResponse>, Status> {
-        match lock(&self.shared).by_name.get(&request.service) {
-            Some(&status) => Ok(Response::new(answer(status))),
+        match self.statuses.get(&request.service) {
+            Some(status) => Ok(Response::new(answer(status))),
             None => Err(Status::not_found(format!("no status is set for a service {:?}", request.service))),
         }
     }
 
     fn list(&self) -> Result<Response<HealthListResponse>, Status> {
-        let statuses = lock(&self.shared);
-        if statuses.by_name.len() > MOST_LISTED {
-            let count = statuses.by_name.len();
-            return Err(Status::resource_exhausted(format!(
+        let listed = self.statuses.list(MOST_LISTED).map_err(|count| {
+            Status::resource_exhausted(format!(
                 "{count} statuses are set, and a list holds {MOST_LISTED}; check each by its name"
-            )));
-        }
-        let statuses = statuses.by_name.iter().map(|(name, &status)| (name.clone(), answer(status)));
+            ))
+        })?;
+        let statuses = listed.into_iter().map(|(name, status)| (name, answer(status)));
         Ok(Response::new(HealthListResponse { statuses: statuses.collect() }))
     }
+}
+
+fn watch(statuses: &Arc<Statuses>, request: HealthCheckRequest) -> Result<Response<Watch>, Status> {
+    let service = request.service;
+    // It is kept for as long as its client likes.
+    if service.len() > LONGEST_NAME {
+        let len = service.len();
+        return Err(Status::invalid_argument(format!(
+            "the service's name has {len} bytes, and one that is watched has {LONGEST_NAME} at most"
+        )));
+    }
+    Ok(Response::new(statuses.watch(service)))
 }
 
 fn answer(status: ServingStatus) -> HealthCheckResponse {
@@ -138,20 +141,23 @@ impl Service for Health {
             0 => exchange.unary(|request: Request<HealthCheckRequest>| self.check(request.get_ref())),
             1 => exchange.unary(|_: Request<HealthListRequest>| self.list()),
             2 => {
-                exchange.unary(|_: Request<HealthCheckRequest>| -> Result<Response<HealthCheckResponse>, _> {
-                    Err(Status::unimplemented(
-                        "Watch is a stream, and this server has none; call Check instead",
-                    ))
+                let statuses = self.statuses.clone();
+                exchange.server_streaming_async(move |request: Request<HealthCheckRequest>| async move {
+                    watch(&statuses, request.into_inner())
                 })
             }
             _ => exchange.unimplemented(),
         }
     }
+
+    fn shutting_down(&self) {
+        self.statuses.close();
+    }
 }
 
 impl fmt::Debug for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Health").field("statuses", &lock(&self.shared).by_name).finish()
+        f.debug_struct("Health").field("statuses", &self.statuses.all()).finish()
     }
 }
 
@@ -161,43 +167,35 @@ impl fmt::Debug for Health {
 /// name is the server as a whole, whose status is its own and follows from no other.
 #[derive(Clone)]
 pub struct HealthReporter {
-    shared: Shared,
+    statuses: Arc<Statuses>,
 }
 
 impl HealthReporter {
     /// The service wants to be called.
     pub fn set_serving(&self, service: impl Into<String>) {
-        self.set(service.into(), ServingStatus::Serving);
+        self.statuses.set(service.into(), ServingStatus::Serving);
     }
 
     /// The service does not want to be called now.
     pub fn set_not_serving(&self, service: impl Into<String>) {
-        self.set(service.into(), ServingStatus::NotServing);
+        self.statuses.set(service.into(), ServingStatus::NotServing);
     }
 
     /// The service has no status any more, as if none had been set.
     pub fn clear(&self, service: &str) {
-        lock(&self.shared).by_name.remove(service);
+        self.statuses.clear(service);
     }
 
     /// Nothing wants to be called from here on, whatever is set later: for a server that is about to be shut
     /// down.
     pub fn drain(&self) {
-        let mut statuses = lock(&self.shared);
-        statuses.drained = true;
-        statuses.by_name.values_mut().for_each(|status| *status = ServingStatus::NotServing);
-    }
-
-    fn set(&self, service: String, status: ServingStatus) {
-        let mut statuses = lock(&self.shared);
-        let status = if statuses.drained { ServingStatus::NotServing } else { status };
-        statuses.by_name.insert(service, status);
+        self.statuses.drain();
     }
 }
 
 impl fmt::Debug for HealthReporter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HealthReporter").field("statuses", &lock(&self.shared).by_name).finish()
+        f.debug_struct("HealthReporter").field("statuses", &self.statuses.all()).finish()
     }
 }
 
@@ -207,13 +205,14 @@ pub struct HealthClient {
     channel: Channel,
     check: Method,
     list: Method,
+    watch: Method,
 }
 
 impl HealthClient {
     /// Asks over a channel that exists; several clients may share one.
     pub fn new(channel: Channel) -> Self {
-        let (check, list) = (channel.method(CHECK), channel.method(LIST));
-        Self { channel, check, list }
+        let [check, list, watch] = [CHECK, LIST, WATCH].map(|name| channel.method(name));
+        Self { channel, check, list, watch }
     }
 
     /// A client with a channel of its own to the server that listens on the socket at `path`, to be waited
@@ -241,6 +240,20 @@ impl HealthClient {
         request: impl Into<Request<HealthListRequest>>,
     ) -> Call<'_, HealthListRequest, HealthListResponse> {
         self.channel.unary(&self.list, request.into())
+    }
+
+    /// The status of one service, or of the server as a whole: now, and again whenever it changes, until the
+    /// stream is dropped. What has no status is [`ServingStatus::ServiceUnknown`], and goes on being watched.
+    ///
+    /// The stream ends with [`Code::Unavailable`](crate::Code::Unavailable) when the server is shut down or
+    /// gone: watch again on a channel that reconnects, with some time between attempts. The call fails with
+    /// [`Code::Unimplemented`](crate::Code::Unimplemented) if the server has no such method, and with
+    /// [`Code::InvalidArgument`](crate::Code::InvalidArgument) if the name is longer than 1 KiB.
+    pub fn watch(
+        &self,
+        request: impl Into<Request<HealthCheckRequest>>,
+    ) -> ServerStreamingCall<'_, HealthCheckRequest, HealthCheckResponse> {
+        self.channel.server_streaming(&self.watch, request.into())
     }
 }
 

@@ -1,5 +1,8 @@
 //! The health service tells what was reported, by name, and keeps to gRPC's words for what was not.
 
+#[path = "health/watch.rs"]
+mod watch;
+
 use std::collections::HashMap;
 
 use mmap_rpc::health::{
@@ -8,7 +11,7 @@ use mmap_rpc::health::{
 use mmap_rpc::prost_types::FileDescriptorSet;
 use mmap_rpc::server::Service as _;
 use mmap_rpc::testing::{self, Pair};
-use mmap_rpc::{Code, Request, Server, Status};
+use mmap_rpc::{Code, Server, Status};
 use prost::Message;
 use testkit::PATIENCE;
 
@@ -98,18 +101,6 @@ fn every_status_is_listed_up_to_the_protocols_hundred() {
     let refused = list().unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted);
     assert!(refused.message().contains("101 statuses"), "{refused}");
-}
-
-#[test]
-fn watch_is_unimplemented_by_name() {
-    let (health, _) = Health::new();
-    let (pair, _) = serve(health);
-    let channel = pair.channel();
-    let watch = channel.method("/grpc.health.v1.Health/Watch");
-    let call = channel.unary::<_, HealthCheckResponse>(&watch, Request::new(HealthCheckRequest::default()));
-    let refused = call.timeout(PATIENCE).wait().unwrap_err();
-    assert_eq!(refused.code(), Code::Unimplemented);
-    assert!(refused.message().starts_with("Watch is a stream"), "{refused}");
 }
 
 /// Other implementations agree on these, whatever our file says.

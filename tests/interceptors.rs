@@ -10,10 +10,12 @@ mod waiting;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use mmap_rpc::{Channel, Code, IncomingCall, MetadataMap, OutgoingCall, Reconnect, Status, testing};
-use testkit::channel_builder;
-use testkit::interop::ECHO_INITIAL;
-use testkit::interop::proto::{SimpleRequest, TestServiceClient};
+use mmap_rpc::server::Intercepted;
+use mmap_rpc::{Channel, Code, IncomingCall, MetadataMap, OutgoingCall, Reconnect, Server, Status, testing};
+use testkit::interop::proto::{SimpleRequest, TestServiceClient, TestServiceServer};
+use testkit::interop::{self, ECHO_INITIAL};
+use testkit::proto::{Blob, EchoClient, EchoServer};
+use testkit::{channel_builder, echo};
 
 use site::{KINDS, Site, every_call, sites, unary};
 use waiting::{
@@ -27,6 +29,7 @@ testkit::on_every_way![
     what_a_server_refuses_fails_with_all_that_it_says,
     a_handler_sees_what_the_server_has_changed,
     interceptors_run_in_the_order_in_which_they_were_added,
+    a_service_has_interceptors_of_its_own,
     a_deadline_can_be_changed,
     a_panic_on_the_server_fails_the_call,
     a_channel_without_interceptors_is_left_alone,
@@ -166,6 +169,67 @@ fn interceptors_run_in_the_order_in_which_they_were_added() {
     assert_eq!(taken(&came), ["a 1234", "b 1234"]);
 }
 
+fn a_service_has_interceptors_of_its_own() {
+    let came = Log::default();
+    let see = |who: &'static str| {
+        let log = came.clone();
+        move |call: &mut IncomingCall| {
+            log.lock().unwrap().push(format!("{who} {}", call.method()));
+            if call.metadata().get("x-refuse") == Some(who) { Err(Status::aborted(who)) } else { Ok(()) }
+        }
+    };
+    let (service, method) = (Arc::<echo::Service>::default(), "/testkit.Echo/Echo");
+    for all in [true, false] {
+        let site = Site::new(|server| {
+            let server = if all { server.interceptor(see("all")) } else { server };
+            let own = Intercepted::new(EchoServer::blocking_from_arc(service.clone()), see("first"));
+            server.service(Intercepted::new(own, see("second")))
+        });
+        let channel = site.channel();
+        let call = |channel: Channel| EchoClient::new(channel).echo(Blob::default()).wait().map(drop);
+        call(channel.clone()).unwrap();
+        let mut expected = vec![format!("first {method}"), format!("second {method}")];
+        if all {
+            expected.insert(0, format!("all {method}"));
+        }
+        assert_eq!(taken(&came), expected);
+        // Those of others are not its business.
+        unary(&channel).unwrap();
+        assert_eq!(taken(&came), if all { vec![format!("all {}", KINDS[0])] } else { Vec::new() });
+
+        let begun = service.begun();
+        let refuse = |call: &mut OutgoingCall| {
+            call.metadata_mut().insert("x-refuse", "first").unwrap();
+            Ok(())
+        };
+        let refused = call(channel.intercepted(refuse)).unwrap_err();
+        assert_eq!((refused.code(), refused.message()), (Code::Aborted, "first"));
+        expected.pop();
+        assert_eq!(taken(&came), expected);
+        assert_eq!(service.begun(), begun);
+    }
+}
+
+/// By each constructor that is generated.
+#[test]
+fn every_call_of_an_intercepted_service_is_looked_at() {
+    let came = Log::default();
+    let log = came.clone();
+    let see = move |call: &mut IncomingCall| {
+        log.lock().unwrap().push(call.method().to_owned());
+        Ok(())
+    };
+    let service = interop::Service::default;
+    let tasks = TestServiceServer::with_interceptor(service(), see.clone());
+    let threads = TestServiceServer::blocking_with_interceptor(service(), see);
+    for server in [Server::builder().service(tasks), Server::builder().service(threads)] {
+        let pair = testing::pair(server).unwrap();
+        let outcomes = every_call(&pair.channel(), false);
+        assert!(outcomes[..4].iter().all(|(_, outcome)| outcome.is_ok()), "{outcomes:?}");
+        assert_eq!(taken(&came), KINDS[..4]);
+    }
+}
+
 fn a_deadline_can_be_changed() {
     let hour = Duration::from_secs(3600);
     let came = Arc::new(Mutex::new(Vec::new()));
@@ -230,7 +294,7 @@ fn a_channel_without_interceptors_is_left_alone() {
 /// A pair's channel is as others are.
 #[test]
 fn a_pair_has_interceptors() {
-    let server = mmap_rpc::Server::builder().raw("/a.B/C", |request, _| {
+    let server = Server::builder().raw("/a.B/C", |request, _| {
         let said = request.metadata().get("x-said").unwrap_or_default().to_owned();
         Ok(mmap_rpc::RawBody::from(said.into_bytes()))
     });

@@ -1,4 +1,5 @@
 //! Turns the `.proto` files into messages, clients and servers.
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    Ok(mmap_rpc_build::compile_protos(&["proto/echo.proto", "proto/interop.proto"], &["proto"])?)
+    let protos = ["proto/demo.proto", "proto/echo.proto", "proto/interop.proto"];
+    Ok(mmap_rpc_build::compile_protos(&protos, &["proto"])?)
 }

@@ -136,7 +136,11 @@ impl<C: 'static> Chain<C> {
 
     /// The same with one more, which runs last.
     pub(crate) fn with(&self, interceptor: impl Interceptor<C>) -> Self {
-        let last: Arc<dyn Interceptor<C>> = Arc::new(interceptor);
+        self.with_shared(Arc::new(interceptor))
+    }
+
+    /// The same with one that others have as well.
+    pub(crate) fn with_shared(&self, last: Arc<dyn Interceptor<C>>) -> Self {
         Self(self.0.iter().cloned().chain([last]).collect())
     }
 

@@ -157,7 +157,8 @@ impl ServerBuilder {
     /// those that were added before, and of [`descriptors`](Self::descriptors). Several run in the order in
     /// which they were added.
     ///
-    /// It runs where the handler would. See [`Interceptor`].
+    /// It runs where the handler would. See [`Interceptor`]; for those of one service,
+    /// [`Intercepted`](crate::server::Intercepted).
     pub fn interceptor(mut self, interceptor: impl Interceptor<IncomingCall>) -> Self {
         self.interceptors = self.interceptors.with(interceptor);
         self

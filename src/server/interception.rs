@@ -21,56 +21,59 @@ use crate::server::executor::Executor;
 use crate::server::router::Router;
 use crate::wire::Metadata;
 
-/// The interceptors of a server, and what they call its methods.
-pub(super) struct Interception {
-    chain: Chain<IncomingCall>,
-    names: Vec<Arc<str>>,
-}
+/// What interceptors call each method of a server, and which of them look at its calls.
+pub(super) struct Interception(Vec<(Arc<str>, Chain<IncomingCall>)>);
 
 /// Interceptors under way: what the handler is to be told, if all agree.
 type Running = Pin<Box<dyn Future<Output = Result<Metadata, Status>> + Send>>;
 
 impl Interception {
-    pub(super) fn new(chain: Chain<IncomingCall>, names: &[String]) -> Self {
-        Self { chain, names: names.iter().map(|name| Arc::from(&**name)).collect() }
+    /// `None` if no method has any.
+    pub(super) fn new(names: &[String], chains: Vec<Chain<IncomingCall>>) -> Option<Self> {
+        let is_any = chains.iter().any(|chain| !chain.is_empty());
+        let names = names.iter().map(|name| Arc::from(&**name));
+        is_any.then(|| Self(names.zip(chains).collect()))
     }
 
     /// Has a call served, if no interceptor refuses it.
     #[cold]
     pub(super) fn call(&self, router: &Arc<Router>, mut exchange: Exchange<'_>) -> Handled {
         // Calls of no method have no name, and fail in any case.
-        let Some(name) = self.names.get(exchange.method()) else { return router.route(exchange) };
+        let Some((name, chain)) = self.0.get(exchange.method()) else { return router.route(exchange) };
+        if chain.is_empty() {
+            return router.route(exchange);
+        }
         let held = exchange.held();
         // Unwind safe: after a panic the call is only answered.
-        match panic::catch_unwind(AssertUnwindSafe(|| self.begin(held, router, name))) {
+        match panic::catch_unwind(AssertUnwindSafe(|| begin(held, router, name, chain))) {
             Ok(true) => return router.route(exchange),
             Ok(false) => {}
             Err(panic) => held.panicked(&*panic),
         }
         exchange.handled()
     }
+}
 
-    /// Whether a call goes on. If not, it is answered, or others will answer it.
-    fn begin(&self, held: &mut Held<'_>, router: &Arc<Router>, name: &Arc<str>) -> bool {
-        if let Err(status) = held.check_wanted() {
-            held.fail(&status);
-            return false;
-        }
-        let metadata = held.request().take_metadata();
-        let call = IncomingCall::new(name.clone(), metadata, held.context());
-        let chain = self.chain.clone();
-        let mut running: Running =
-            Box::pin(async move { chain.run(call).await.map(IncomingCall::into_metadata) });
-        match running.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(metadata)) => {
-                held.request().put_metadata(metadata);
-                return true;
-            }
-            Poll::Ready(Err(status)) => held.fail(&status),
-            Poll::Pending => detain(held, router, running),
-        }
-        false
+/// Whether a call goes on. If not, it is answered, or others will answer it.
+fn begin(held: &mut Held<'_>, router: &Arc<Router>, name: &Arc<str>, chain: &Chain<IncomingCall>) -> bool {
+    if let Err(status) = held.check_wanted() {
+        held.fail(&status);
+        return false;
     }
+    let metadata = held.request().take_metadata();
+    let call = IncomingCall::new(name.clone(), metadata, held.context());
+    let chain = chain.clone();
+    let mut running: Running =
+        Box::pin(async move { chain.run(call).await.map(IncomingCall::into_metadata) });
+    match running.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Ok(metadata)) => {
+            held.request().put_metadata(metadata);
+            return true;
+        }
+        Poll::Ready(Err(status)) => held.fail(&status),
+        Poll::Pending => detain(held, router, running),
+    }
+    false
 }
 
 /// Leaves a call to its interceptors, which have to wait.

@@ -26,6 +26,7 @@ mod flows;
 mod handshake;
 mod inboxes;
 mod incoming;
+mod intercepted;
 mod interception;
 mod kind;
 mod opening;
@@ -42,6 +43,7 @@ mod streams;
 pub use builder::{BindError, Handlers, Server, ServerBuilder};
 pub use exchange::{Exchange, Handled, Replier};
 pub(crate) use inboxes::Inboxes;
+pub use intercepted::Intercepted;
 pub use kind::{Async, Blocking};
 pub use router::Service;
 #[cfg(feature = "tokio")]

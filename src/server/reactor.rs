@@ -407,6 +407,9 @@ impl Reactor {
         }
         self.take_inbox();
         self.open().for_each(|connection| connection.peer().goaway());
+        if self.number == 0 {
+            self.shared.router.shutting_down();
+        }
         let ends_at = now + self.shared.grace;
         self.ends_at = Some(ends_at);
         ends_at

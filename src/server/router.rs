@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::raw::{Payload, RawBody};
-use crate::rpc::{Chain, IS_ON, IncomingCall, Record, Request, Side, Status, lasting};
+use crate::rpc::{Chain, IS_ON, IncomingCall, Interceptor, Record, Request, Side, Status, lasting};
 use crate::server::descriptors::Descriptors;
 use crate::server::exchange::{Exchange, Handled, Replier};
 use crate::server::interception::Interception;
@@ -26,8 +26,19 @@ pub trait Service: Send + Sync + 'static {
         &[]
     }
 
+    /// What looks at each call of the service before it is answered, after the interceptors of the whole
+    /// server; none unless the service is [intercepted](crate::server::Intercepted).
+    fn interceptors(&self) -> Vec<Arc<dyn Interceptor<IncomingCall>>> {
+        Vec::new()
+    }
+
     /// Answers a call of the method with that index in [`methods`](Self::methods).
     fn call(&self, method: usize, exchange: Exchange<'_>) -> Handled;
+
+    /// The server is [shut down](crate::server::ShutdownHandle::shutdown): it takes no further calls, and
+    /// waits for those that run. Called once, on a thread of the server, which must not be held up; for
+    /// streams that would not end by themselves.
+    fn shutting_down(&self) {}
 }
 
 /// A handler of plain bytes.
@@ -128,7 +139,16 @@ impl Router {
     /// All methods are there; their calls are looked at first.
     pub(super) fn intercept(&mut self, chain: Chain<IncomingCall>) {
         self.lasting = lasting(&self.names);
-        self.interception = (!chain.is_empty()).then(|| Interception::new(chain, &self.names));
+        let whole = |service: &dyn Service| {
+            let own = service.interceptors().into_iter();
+            own.fold(chain.clone(), |chain, interceptor| chain.with_shared(interceptor))
+        };
+        let services: Vec<_> = self.services.iter().map(|service| whole(&**service)).collect();
+        let chains = self.routes.iter().map(|route| match route {
+            Route::Service { service, .. } => services[*service].clone(),
+            Route::Unary(_) | Route::Raw(_) => chain.clone(),
+        });
+        self.interception = Interception::new(&self.names, chains.collect());
     }
 
     /// Answers a call.
@@ -140,6 +160,11 @@ impl Router {
             None => self.route(exchange),
             Some(interception) => interception.call(self, exchange),
         }
+    }
+
+    /// Tells all services that the server is shut down.
+    pub(super) fn shutting_down(&self) {
+        self.services.iter().for_each(|service| service.shutting_down());
     }
 
     /// Answers a call that no interceptor has refused.

@@ -28,7 +28,8 @@ pub enum Command {
     /// Asks a running server for its health, and tells by the exit code
     ///
     /// 0: serving. 1: not serving. 2: this command line is wrong. 3: no server, or no answer. 4: the server
-    /// has no health service, or has set no status for this name.
+    /// has no health service, or has set no status for this name. With --watch it runs until the server ends,
+    /// and the code is 3 then.
     Health(Health),
     /// The server of one row, which a bench starts.
     #[command(hide = true)]
@@ -81,6 +82,9 @@ pub struct Health {
     /// Full name of the service; the server as a whole unless given
     #[arg(value_name = "SERVICE")]
     pub service: Option<String>,
+    /// Print the status now and whenever it changes, until the server ends
+    #[arg(long)]
+    pub watch: bool,
 }
 
 /// What to measure, and how to show it.

@@ -72,7 +72,11 @@ pub fn run(args: Args, catalog: Catalog, ratios: fn(&[Row]) -> Vec<Ratio>) -> an
 }
 
 fn health(options: &args::Health) -> ExitCode {
-    let (verdict, text) = inspect::health::probe(options);
+    let show = |text: &str| writeln!(io::stdout(), "{text}").and_then(|()| io::stdout().flush());
+    let (verdict, text) = match options.watch {
+        true => inspect::health::watch(options, show),
+        false => inspect::health::probe(options),
+    };
     // The code is the answer, whether anybody reads the text or not.
     let _ = match verdict {
         Verdict::Serving | Verdict::NotServing => writeln!(io::stdout(), "{text}"),

@@ -1,7 +1,8 @@
 //! The probe tells by its exit code how a server in another process is.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use mmap_rpc::Server;
 use mmap_rpc::health::Health;
@@ -77,9 +78,34 @@ fn each_state_of_a_server_has_its_exit_code() {
 }
 
 #[test]
+fn a_watch_prints_each_change_until_the_server_ends() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("socket");
+    let path = socket.to_str().unwrap();
+    let mut server = Child::start("healthy", &[("socket", path)]);
+    server.expect("ready");
+    let mut watch = Command::new(env!("CARGO_BIN_EXE_mmap-rpc"));
+    watch.arg("health").arg(&socket).args(["--watch", "a.B"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut watch = watch.spawn().unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(lines.next().unwrap(), "SERVICE_UNKNOWN");
+    for (told, status) in [("serving a.B", "SERVING"), ("drain everything", "NOT_SERVING")] {
+        server.tell(told);
+        server.expect("ready");
+        assert_eq!(lines.next().unwrap(), status);
+    }
+    drop(server);
+    assert_eq!(lines.next(), None);
+    let ended = watch.wait_with_output().unwrap();
+    assert_says(ended, 3, "", &[path, "UNAVAILABLE"]);
+    assert_says(health(&socket, &["--watch"]), 3, "", &[path, "is the server running"]);
+}
+
+#[test]
 fn a_server_without_the_service_has_a_code_of_its_own() {
     let server = ServerProcess::start(Setup::default());
     assert_says(health(server.path(), &[]), 4, "", &["this server has no health service"]);
+    assert_says(health(server.path(), &["--watch"]), 4, "", &["this server has no health service"]);
     let wrong = Command::new(env!("CARGO_BIN_EXE_mmap-rpc")).arg("health").output().unwrap();
     assert_eq!(wrong.status.code(), Some(2));
 }

@@ -1,5 +1,6 @@
 //! What the integration tests of `mmap-rpc` share.
 //!
+//! - [`demo`]: the service of an example;
 //! - [`echo`]: a service with one method for each way a call can go, and a server of it in this process;
 //! - [`interop`]: gRPC's interoperability test service, by both traits that it becomes;
 //! - [`lies`]: messages that are not what they say, and a service of them;
@@ -34,6 +35,11 @@ pub use echo::LocalServer;
 pub use server::{ServerProcess, Setup};
 pub use wait::{PATIENCE, alone, eventually, median_of_3};
 pub use way::{Way, by, channel_builder, connect, way};
+
+/// Messages, client and server of `proto/demo.proto`.
+pub mod demo {
+    mmap_rpc::include_proto!("demo");
+}
 
 /// Messages, client and server of `proto/echo.proto`.
 pub mod proto {

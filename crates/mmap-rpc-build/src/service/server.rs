@@ -98,18 +98,29 @@ fn write_struct(service: &Service, buf: &mut String) {
     write_descriptors(service, buf);
     line(buf, 0, "}");
 
-    for (kind, bound, new, from_arc, what) in [
-        ("Async", asynchronous, "new", "from_arc", "an implementation"),
-        ("Blocking", blocking, "blocking", "blocking_from_arc", "a blocking implementation"),
+    for (kind, bound, new, prefix, what) in [
+        ("Async", asynchronous, "new", "", "an implementation"),
+        ("Blocking", blocking, "blocking", "blocking_", "a blocking implementation"),
     ] {
         line(buf, 0, &format!("impl<T: {bound}> {name}<T, ::mmap_rpc::server::{kind}> {{"));
         line(buf, 1, &format!("/// Serves {what}."));
         line(buf, 1, &format!("pub fn {new}(service: T) -> Self {{"));
-        line(buf, 2, &format!("Self::{from_arc}(::std::sync::Arc::new(service))"));
+        line(buf, 2, &format!("Self::{prefix}from_arc(::std::sync::Arc::new(service))"));
         line(buf, 1, "}");
         line(buf, 1, &format!("/// Serves {what} that others hold as well."));
-        line(buf, 1, &format!("pub fn {from_arc}(service: ::std::sync::Arc<T>) -> Self {{"));
+        line(buf, 1, &format!("pub fn {prefix}from_arc(service: ::std::sync::Arc<T>) -> Self {{"));
         line(buf, 2, "Self { service, kind: ::std::marker::PhantomData }");
+        line(buf, 1, "}");
+        line(
+            buf,
+            1,
+            &format!("/// Serves {what}, with an interceptor that looks at each call of the service."),
+        );
+        line(buf, 1, &format!("pub fn {prefix}with_interceptor("));
+        line(buf, 2, "service: T,");
+        line(buf, 2, "interceptor: impl ::mmap_rpc::Interceptor<::mmap_rpc::IncomingCall>,");
+        line(buf, 1, ") -> ::mmap_rpc::server::Intercepted<Self> {");
+        line(buf, 2, &format!("::mmap_rpc::server::Intercepted::new(Self::{new}(service), interceptor)"));
         line(buf, 1, "}");
         line(buf, 0, "}");
     }

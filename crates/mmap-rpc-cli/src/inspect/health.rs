@@ -1,7 +1,9 @@
 //! The probe: whether a server wants to be called, as an exit code.
 
-use mmap_rpc::health::{HealthCheckRequest, HealthClient, ServingStatus};
-use mmap_rpc::{Code, Request};
+use std::io;
+
+use mmap_rpc::health::{HealthCheckRequest, HealthCheckResponse, HealthClient, ServingStatus};
+use mmap_rpc::{Code, Request, Status};
 
 use super::text;
 use crate::args::Health;
@@ -26,25 +28,69 @@ pub fn probe(options: &Health) -> (Verdict, String) {
     (verdict, text::harmless(&text))
 }
 
-fn ask(options: &Health) -> (Verdict, String) {
-    let socket = options.target.socket.display();
-    let client: HealthClient = match super::connect(&options.target) {
-        Ok(channel) => channel.into(),
-        Err(error) => return (Verdict::NoAnswer, error.to_string()),
+/// Watches the health of a server, and has each status shown as it comes. Returns once the server is gone, or
+/// nobody looks any more, what was found then, and a line that says it.
+pub fn watch(options: &Health, mut show: impl FnMut(&str) -> io::Result<()>) -> (Verdict, String) {
+    let client = match connect(options) {
+        Ok(client) => client,
+        Err(outcome) => return outcome,
     };
-    let service = options.service.clone().unwrap_or_default();
-    let request = Request::new(HealthCheckRequest { service });
-    match client.check(request).timeout(options.target.timeout).wait() {
-        Ok(reply) => {
-            let status = reply.get_ref().status();
-            let serving = status == ServingStatus::Serving;
-            let verdict = if serving { Verdict::Serving } else { Verdict::NotServing };
-            (verdict, status.as_str_name().to_owned())
+    let failed = |status: &Status| {
+        let (verdict, text) = failure(options, status);
+        (verdict, text::harmless(&text))
+    };
+    let mut statuses = match client.watch(request(options)).wait() {
+        Ok(statuses) => statuses.into_inner(),
+        Err(status) => return failed(&status),
+    };
+    loop {
+        match statuses.message().wait() {
+            Ok(Some(response)) => {
+                let (verdict, text) = told(&response);
+                if let Err(error) = show(&text) {
+                    return (verdict, error.to_string());
+                }
+            }
+            Ok(None) => return failed(&Status::unavailable("the server watches no longer")),
+            Err(status) => return failed(&status),
         }
-        Err(status) => match status.code() {
-            Code::NotFound => (Verdict::Unknown, format!("{socket}: {status}")),
-            Code::Unimplemented => (Verdict::Unknown, format!("{socket}: this server has no health service")),
-            _ => (Verdict::NoAnswer, format!("{socket}: {status}")),
-        },
+    }
+}
+
+fn ask(options: &Health) -> (Verdict, String) {
+    let client = match connect(options) {
+        Ok(client) => client,
+        Err(outcome) => return outcome,
+    };
+    match client.check(request(options)).timeout(options.target.timeout).wait() {
+        Ok(reply) => told(reply.get_ref()),
+        Err(status) => failure(options, &status),
+    }
+}
+
+fn connect(options: &Health) -> Result<HealthClient, (Verdict, String)> {
+    let channel = super::connect(&options.target);
+    channel.map(HealthClient::new).map_err(|error| (Verdict::NoAnswer, text::harmless(&error.to_string())))
+}
+
+fn request(options: &Health) -> Request<HealthCheckRequest> {
+    Request::new(HealthCheckRequest { service: options.service.clone().unwrap_or_default() })
+}
+
+fn told(response: &HealthCheckResponse) -> (Verdict, String) {
+    let status = response.status();
+    let verdict = match status {
+        ServingStatus::Serving => Verdict::Serving,
+        _ => Verdict::NotServing,
+    };
+    (verdict, status.as_str_name().to_owned())
+}
+
+fn failure(options: &Health, status: &Status) -> (Verdict, String) {
+    let socket = options.target.socket.display();
+    match status.code() {
+        Code::NotFound => (Verdict::Unknown, format!("{socket}: {status}")),
+        Code::Unimplemented => (Verdict::Unknown, format!("{socket}: this server has no health service")),
+        _ => (Verdict::NoAnswer, format!("{socket}: {status}")),
     }
 }

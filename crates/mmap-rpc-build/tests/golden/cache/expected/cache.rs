@@ -304,6 +304,13 @@ impl<T: Cache> CacheServer<T, ::mmap_rpc::server::Async> {
             kind: ::std::marker::PhantomData,
         }
     }
+    /// Serves an implementation, with an interceptor that looks at each call of the service.
+    pub fn with_interceptor(
+        service: T,
+        interceptor: impl ::mmap_rpc::Interceptor<::mmap_rpc::IncomingCall>,
+    ) -> ::mmap_rpc::server::Intercepted<Self> {
+        ::mmap_rpc::server::Intercepted::new(Self::new(service), interceptor)
+    }
 }
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl<T: BlockingCache> CacheServer<T, ::mmap_rpc::server::Blocking> {
@@ -317,6 +324,13 @@ impl<T: BlockingCache> CacheServer<T, ::mmap_rpc::server::Blocking> {
             service,
             kind: ::std::marker::PhantomData,
         }
+    }
+    /// Serves a blocking implementation, with an interceptor that looks at each call of the service.
+    pub fn blocking_with_interceptor(
+        service: T,
+        interceptor: impl ::mmap_rpc::Interceptor<::mmap_rpc::IncomingCall>,
+    ) -> ::mmap_rpc::server::Intercepted<Self> {
+        ::mmap_rpc::server::Intercepted::new(Self::blocking(service), interceptor)
     }
 }
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
@@ -505,6 +519,13 @@ impl<T: OldCache> OldCacheServer<T, ::mmap_rpc::server::Async> {
             kind: ::std::marker::PhantomData,
         }
     }
+    /// Serves an implementation, with an interceptor that looks at each call of the service.
+    pub fn with_interceptor(
+        service: T,
+        interceptor: impl ::mmap_rpc::Interceptor<::mmap_rpc::IncomingCall>,
+    ) -> ::mmap_rpc::server::Intercepted<Self> {
+        ::mmap_rpc::server::Intercepted::new(Self::new(service), interceptor)
+    }
 }
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl<T: BlockingOldCache> OldCacheServer<T, ::mmap_rpc::server::Blocking> {
@@ -518,6 +539,13 @@ impl<T: BlockingOldCache> OldCacheServer<T, ::mmap_rpc::server::Blocking> {
             service,
             kind: ::std::marker::PhantomData,
         }
+    }
+    /// Serves a blocking implementation, with an interceptor that looks at each call of the service.
+    pub fn blocking_with_interceptor(
+        service: T,
+        interceptor: impl ::mmap_rpc::Interceptor<::mmap_rpc::IncomingCall>,
+    ) -> ::mmap_rpc::server::Intercepted<Self> {
+        ::mmap_rpc::server::Intercepted::new(Self::blocking(service), interceptor)
     }
 }
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]

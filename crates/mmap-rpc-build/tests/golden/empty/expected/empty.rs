@@ -75,6 +75,13 @@ impl<T: Nothing> NothingServer<T, ::mmap_rpc::server::Async> {
             kind: ::std::marker::PhantomData,
         }
     }
+    /// Serves an implementation, with an interceptor that looks at each call of the service.
+    pub fn with_interceptor(
+        service: T,
+        interceptor: impl ::mmap_rpc::Interceptor<::mmap_rpc::IncomingCall>,
+    ) -> ::mmap_rpc::server::Intercepted<Self> {
+        ::mmap_rpc::server::Intercepted::new(Self::new(service), interceptor)
+    }
 }
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl<T: BlockingNothing> NothingServer<T, ::mmap_rpc::server::Blocking> {
@@ -88,6 +95,13 @@ impl<T: BlockingNothing> NothingServer<T, ::mmap_rpc::server::Blocking> {
             service,
             kind: ::std::marker::PhantomData,
         }
+    }
+    /// Serves a blocking implementation, with an interceptor that looks at each call of the service.
+    pub fn blocking_with_interceptor(
+        service: T,
+        interceptor: impl ::mmap_rpc::Interceptor<::mmap_rpc::IncomingCall>,
+    ) -> ::mmap_rpc::server::Intercepted<Self> {
+        ::mmap_rpc::server::Intercepted::new(Self::blocking(service), interceptor)
     }
 }
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]

@@ -509,6 +509,13 @@ impl<T: Files> FilesServer<T, ::mmap_rpc::server::Async> {
             kind: ::std::marker::PhantomData,
         }
     }
+    /// Serves an implementation, with an interceptor that looks at each call of the service.
+    pub fn with_interceptor(
+        service: T,
+        interceptor: impl ::mmap_rpc::Interceptor<::mmap_rpc::IncomingCall>,
+    ) -> ::mmap_rpc::server::Intercepted<Self> {
+        ::mmap_rpc::server::Intercepted::new(Self::new(service), interceptor)
+    }
 }
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl<T: BlockingFiles> FilesServer<T, ::mmap_rpc::server::Blocking> {
@@ -522,6 +529,13 @@ impl<T: BlockingFiles> FilesServer<T, ::mmap_rpc::server::Blocking> {
             service,
             kind: ::std::marker::PhantomData,
         }
+    }
+    /// Serves a blocking implementation, with an interceptor that looks at each call of the service.
+    pub fn blocking_with_interceptor(
+        service: T,
+        interceptor: impl ::mmap_rpc::Interceptor<::mmap_rpc::IncomingCall>,
+    ) -> ::mmap_rpc::server::Intercepted<Self> {
+        ::mmap_rpc::server::Intercepted::new(Self::blocking(service), interceptor)
     }
 }
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
@@ -1063,6 +1077,13 @@ impl<T: Self_> SelfServer<T, ::mmap_rpc::server::Async> {
             kind: ::std::marker::PhantomData,
         }
     }
+    /// Serves an implementation, with an interceptor that looks at each call of the service.
+    pub fn with_interceptor(
+        service: T,
+        interceptor: impl ::mmap_rpc::Interceptor<::mmap_rpc::IncomingCall>,
+    ) -> ::mmap_rpc::server::Intercepted<Self> {
+        ::mmap_rpc::server::Intercepted::new(Self::new(service), interceptor)
+    }
 }
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl<T: BlockingSelf> SelfServer<T, ::mmap_rpc::server::Blocking> {
@@ -1076,6 +1097,13 @@ impl<T: BlockingSelf> SelfServer<T, ::mmap_rpc::server::Blocking> {
             service,
             kind: ::std::marker::PhantomData,
         }
+    }
+    /// Serves a blocking implementation, with an interceptor that looks at each call of the service.
+    pub fn blocking_with_interceptor(
+        service: T,
+        interceptor: impl ::mmap_rpc::Interceptor<::mmap_rpc::IncomingCall>,
+    ) -> ::mmap_rpc::server::Intercepted<Self> {
+        ::mmap_rpc::server::Intercepted::new(Self::blocking(service), interceptor)
     }
 }
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
@@ -1424,6 +1452,13 @@ impl<T: Bare> BareServer<T, ::mmap_rpc::server::Async> {
             kind: ::std::marker::PhantomData,
         }
     }
+    /// Serves an implementation, with an interceptor that looks at each call of the service.
+    pub fn with_interceptor(
+        service: T,
+        interceptor: impl ::mmap_rpc::Interceptor<::mmap_rpc::IncomingCall>,
+    ) -> ::mmap_rpc::server::Intercepted<Self> {
+        ::mmap_rpc::server::Intercepted::new(Self::new(service), interceptor)
+    }
 }
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
 impl<T: BlockingBare> BareServer<T, ::mmap_rpc::server::Blocking> {
@@ -1437,6 +1472,13 @@ impl<T: BlockingBare> BareServer<T, ::mmap_rpc::server::Blocking> {
             service,
             kind: ::std::marker::PhantomData,
         }
+    }
+    /// Serves a blocking implementation, with an interceptor that looks at each call of the service.
+    pub fn blocking_with_interceptor(
+        service: T,
+        interceptor: impl ::mmap_rpc::Interceptor<::mmap_rpc::IncomingCall>,
+    ) -> ::mmap_rpc::server::Intercepted<Self> {
+        ::mmap_rpc::server::Intercepted::new(Self::blocking(service), interceptor)
     }
 }
 #[allow(clippy::all, dead_code, deprecated, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, unreachable_pub)]
