@@ -41,7 +41,7 @@ pub(crate) use crate::wire::MAX_METADATA;
 pub(crate) use annotated::{prepare_annotated, prepare_bytes_behind};
 pub(crate) use close::CloseReason;
 pub use config::{Backing, Lane};
-pub(crate) use config::{Config, FILE_BACKING, MAX_IN_FLIGHT, call_index};
+pub(crate) use config::{Config, FILE_BACKING, MAX_IN_FLIGHT, call_index, limit_setters};
 pub(crate) use control::{SocketState, read_control};
 pub(crate) use fill::Filled;
 pub(crate) use flow::Flow;
