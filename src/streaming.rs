@@ -9,7 +9,7 @@ use futures_core::Stream;
 use prost::Message;
 
 use crate::connection::Received;
-use crate::rpc::{MetadataMap, Status};
+use crate::rpc::{MetadataMap, Status, budgeted};
 
 /// Where the messages of a stream come from.
 pub(crate) trait Source: Send {
@@ -80,7 +80,7 @@ impl<T: Message + Default> Streaming<T> {
         if self.is_over {
             return Poll::Ready(Ok(None));
         }
-        self.source.poll(cx).map(|came| self.read(came))
+        budgeted(cx, |cx| self.source.poll(cx)).map(|came| self.read(came))
     }
 
     fn read(&mut self, came: Result<Option<Received>, Status>) -> Result<Option<T>, Status> {

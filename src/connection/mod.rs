@@ -44,7 +44,7 @@ pub use config::{Backing, Lane};
 pub(crate) use config::{Config, FILE_BACKING, MAX_IN_FLIGHT, call_index, limit_setters};
 pub(crate) use control::{SocketState, read_control};
 pub(crate) use fill::Filled;
-pub(crate) use flow::Flow;
+pub(crate) use flow::{Credits, Flow};
 pub(crate) use frames::Frames;
 pub(crate) use handshake::{ClientHandshake, HandshakeError, answer, check_methods, printable, refusal};
 pub(crate) use lane::UNKNOWN_METHOD;

@@ -1,5 +1,6 @@
 //! The vocabulary of calls: words that need no live connection.
 
+mod budget;
 pub mod descriptors;
 mod file;
 mod interceptor;
@@ -12,6 +13,7 @@ mod status;
 mod waiting;
 mod wanted;
 
+pub(crate) use budget::budgeted;
 pub(crate) use file::{Letter, read_message, write_bytes, write_message};
 pub(crate) use interceptor::Chain;
 pub use interceptor::{IncomingCall, Interceptor, OutgoingCall, Verdict};

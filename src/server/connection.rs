@@ -358,17 +358,13 @@ fn handle(
 }
 
 /// A message has come for a handler.
-fn receive(peer: &Peer, flow: &Flow, call_id: u32, payload: Arrived<'_>) -> Result<(), Violation> {
-    if !flow.take_awaited()
-        && let Some(outside) = payload.outside.take()
-    {
-        // The slot goes back at once: a handler that reads slowly must not keep the client's memory from
-        // calls that others make.
-        *payload.outside = Some(outside.made_private());
+fn receive(peer: &Peer, flow: &Flow, call_id: u32, mut payload: Arrived<'_>) -> Result<(), Violation> {
+    if !flow.take_awaited() {
+        // A handler that reads slowly must not keep the client's memory from calls that others make.
+        payload.return_slot();
     }
-    match flow.receive(payload.keep())? {
-        Some(bytes) if !flow.is_over() => peer.credit(call_id, bytes),
-        _ => {}
+    for bytes in flow.receive(payload.keep())?.filter(|_| !flow.is_over()) {
+        peer.credit(call_id, bytes);
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::connection::{Flow, call_index};
 use crate::error::Violation;
 use crate::server::calls::Calls;
+use crate::server::exchange::given_up;
 
 /// Those of the last call of each index that had any, by index. A call that has ended keeps its place until
 /// the next one: what its client has sent meanwhile is recognised by it.
@@ -47,7 +48,7 @@ impl Flows {
         // First the mark: whoever is woken by its flow looks for that.
         calls.cancel(call_id);
         if let Some(flow) = self.find(call_id) {
-            flow.finish();
+            flow.fail(given_up());
         }
     }
 
@@ -55,7 +56,7 @@ impl Flows {
     pub(super) fn cancel_all(&self, calls: &Calls) {
         // In this order, as above.
         calls.cancel_all();
-        self.0.iter().flatten().for_each(|(_, flow)| flow.finish());
+        self.0.iter().flatten().for_each(|(_, flow)| flow.fail(given_up()));
     }
 }
 
