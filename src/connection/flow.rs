@@ -21,7 +21,7 @@
 //! | allowance | the driver subtracts, the reader adds | Relaxed: the credit, which its sender acts upon, comes after it through ring and peer |
 //! | owed | whoever takes out of the inbox: the reader, and once it is gone the driver too | Relaxed, by read-modify-write: it carries nothing but itself |
 //! | deaf | the reader, once | `fence(SeqCst)` after it, and between the driver's push and its look: one of the two empties the inbox |
-//! | awaited | the reader sets it, the driver clears it | Relaxed: a hint |
+//! | awaited | the reader sets it behind its waker, whoever wakes it clears it | Release ↔ Acquire; `fence(SeqCst)` after it, and between the driver's push and its look: the reader finds the message, or is woken |
 //! | ended | the driver, once | Release after the last message ↔ Acquire in `has_ended` |
 //! | over | whoever ends the call, once | Release ↔ Acquire in `is_over` |
 
@@ -157,20 +157,27 @@ impl Flow {
             )));
         }
         self.inbox.push(message);
-        // Pairs with the one in `stop_reading`.
+        // Pairs with the ones in `stop_reading` and `watch_reader`.
         fence(Ordering::SeqCst);
         if self.deaf.load(Ordering::Relaxed) {
             return Ok(self.empty());
         }
-        self.reader.wake();
+        if self.take_awaited() {
+            self.reader.wake();
+        }
         Ok(Credits(0))
     }
 
     /// Whether a reader waits for the next message, and so takes it from where it lies. A hint, true once
     /// each time that it begins to wait: one that has been woken need not come.
-    pub(crate) fn take_awaited(&self) -> bool {
-        // Looked at first: mostly nobody waits.
-        self.awaited.load(Ordering::Relaxed) && self.awaited.swap(false, Ordering::Relaxed)
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.awaited.load(Ordering::Relaxed)
+    }
+
+    fn take_awaited(&self) -> bool {
+        // Looked at first: mostly nobody waits. Acquire pairs with the Release in `watch_reader`: its waker
+        // is seen.
+        self.is_awaited() && self.awaited.swap(false, Ordering::Acquire)
     }
 
     /// The peer's last message has come.
@@ -226,7 +233,7 @@ impl Flow {
     /// granted, if the call goes on.
     pub(crate) fn stop_reading(&self) -> Credits {
         self.deaf.store(true, Ordering::Relaxed);
-        // Pairs with the one in `receive`.
+        // Pairs with the fence in `receive`.
         fence(Ordering::SeqCst);
         self.empty()
     }
@@ -281,7 +288,15 @@ impl Flow {
     /// Leaves the waker of whoever waits to read. It must look once more after that.
     pub(crate) fn watch_reader(&self, waker: &Waker) {
         self.reader.register(waker);
-        self.awaited.store(true, Ordering::Relaxed);
+        // Release pairs with the Acquire in `take_awaited`.
+        self.awaited.store(true, Ordering::Release);
+        // Pairs with the one in `receive`: the look that follows finds the message, or is not the last one.
+        fence(Ordering::SeqCst);
+    }
+
+    /// It does not wait after all.
+    pub(crate) fn unwatch_reader(&self) {
+        self.awaited.store(false, Ordering::Relaxed);
     }
 
     /// The same of whoever waits to send.
@@ -412,9 +427,14 @@ mod tests {
     #[test]
     fn a_reader_awaits_one_message_at_a_time() {
         let flow = Flow::new(1000);
-        assert!(!flow.take_awaited());
+        assert!(!flow.is_awaited());
         flow.watch_reader(Waker::noop());
-        assert!(flow.take_awaited() && !flow.take_awaited());
+        assert!(flow.is_awaited());
+        drop(flow.receive(message(1)).unwrap());
+        assert!(!flow.is_awaited(), "it has been woken");
+        flow.watch_reader(Waker::noop());
+        flow.unwatch_reader();
+        assert!(!flow.is_awaited());
     }
 
     #[test]

@@ -272,14 +272,13 @@ impl Outlet {
         *headers.metadata_mut() = metadata;
         let (metadata, head) =
             (headers.encoded_metadata(), Head::Headers { call_id: self.owed.call().call_id });
-        let (peer, mut prepared) = (self.peer.clone(), None);
-        self.attempt(move || send_whole(&peer.link, head, &metadata, &(), 0, &mut prepared)).await
+        let mut prepared = None;
+        self.attempt(|| send_whole(&self.peer.link, head, &metadata, &(), 0, &mut prepared)).await
     }
 
     async fn send<M: Message>(&self, message: &M) -> Result<(), Status> {
-        let (peer, flow, call_id) = (self.peer.clone(), self.flow.clone(), self.owed.call().call_id);
-        let mut prepared = None;
-        self.attempt(move || send_in_flow(&peer.link, &flow, call_id, message, &mut prepared)).await
+        let (call_id, mut prepared) = (self.owed.call().call_id, None);
+        self.attempt(|| send_in_flow(&self.peer.link, &self.flow, call_id, message, &mut prepared)).await
     }
 
     /// Makes an attempt again and again, until there is space and credit.
@@ -352,6 +351,10 @@ fn answered() -> Status {
 
 impl Source for Requests {
     fn wait(&mut self) -> Result<Option<Received>, Status> {
+        // Looked at first: a reader that is behind does not wait.
+        if let Some(found) = self.look() {
+            return found;
+        }
         let deadline = self.deadline;
         let mut came = None;
         let next = async { came = Some(poll_fn(|cx| self.poll(cx)).await) };
@@ -365,8 +368,7 @@ impl Source for Requests {
         }
         self.flow.watch_reader(cx.waker());
         let Some(found) = self.look() else { return Poll::Pending };
-        // It does not wait after all.
-        self.flow.take_awaited();
+        self.flow.unwatch_reader();
         Poll::Ready(found)
     }
 

@@ -46,7 +46,8 @@ const TITLES: [(Mode, &str); 8] = [
 
 const LEGEND: &str = "\
 /ring, /futex: p50 over that of the bare ring, or time per call over its; the median over all rounds.
-allocs: how often a call, or a message, asks for memory, client + server. cpu: processor time of both for each.
+allocs: how often a call asks for memory, client + server. cpu: processor time of both for each call.
+In the mode stream a call is one message.
 line: a cache line to the other process and back, just before the cell and just after it.
 ";
 
