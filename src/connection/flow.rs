@@ -21,7 +21,7 @@
 //! | allowance | the driver subtracts, the reader adds | Relaxed: the credit, which its sender acts upon, comes after it through ring and peer |
 //! | owed | whoever takes out of the inbox: the reader, and once it is gone the driver too | Relaxed, by read-modify-write: it carries nothing but itself |
 //! | deaf | the reader, once | `fence(SeqCst)` after it, and between the driver's push and its look: one of the two empties the inbox |
-//! | awaited | the reader sets it behind its waker, whoever wakes it clears it | Release ↔ Acquire; `fence(SeqCst)` after it, and between the driver's push and its look: the reader finds the message, or is woken |
+//! | awaited | the reader sets it, the driver clears it | Relaxed; `fence(SeqCst)` after it, and between the driver's push and its look: the reader finds the message, or is woken |
 //! | ended | the driver, once | Release after the last message ↔ Acquire in `has_ended` |
 //! | over | whoever ends the call, once | Release ↔ Acquire in `is_over` |
 
@@ -175,9 +175,9 @@ impl Flow {
     }
 
     fn take_awaited(&self) -> bool {
-        // Looked at first: mostly nobody waits. Acquire pairs with the Release in `watch_reader`: its waker
-        // is seen.
-        self.is_awaited() && self.awaited.swap(false, Ordering::Acquire)
+        // Looked at first: mostly nobody waits. Relaxed: a wake-up that misses the waker comes before it, and
+        // then the reader's last look finds what came before the wake-up.
+        self.is_awaited() && self.awaited.swap(false, Ordering::Relaxed)
     }
 
     /// The peer's last message has come.
@@ -288,8 +288,7 @@ impl Flow {
     /// Leaves the waker of whoever waits to read. It must look once more after that.
     pub(crate) fn watch_reader(&self, waker: &Waker) {
         self.reader.register(waker);
-        // Release pairs with the Acquire in `take_awaited`.
-        self.awaited.store(true, Ordering::Release);
+        self.awaited.store(true, Ordering::Relaxed);
         // Pairs with the one in `receive`: the look that follows finds the message, or is not the last one.
         fence(Ordering::SeqCst);
     }

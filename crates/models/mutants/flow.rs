@@ -49,19 +49,6 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         fails_with: "deadlock",
     },
     Mutant {
-        name: "reader_awaits_before_its_waker_is_there",
-        file: "connection/flow.rs",
-        edits: &[
-            ("        self.reader.register(waker);\n        // Release", "        // Release"),
-            (
-                "        self.awaited.store(true, Ordering::Release);\n",
-                "        self.awaited.store(true, Ordering::Release);\n        self.reader.register(waker);\n",
-            ),
-        ],
-        model: "flow::a_message_wakes_the_reader_that_waits",
-        fails_with: "deadlock",
-    },
-    Mutant {
         name: "end_looked_at_behind_the_messages",
         file: "models/flow.rs",
         edits: &[("} else if has_ended {", "} else if flow.has_ended() {")],
