@@ -119,7 +119,7 @@ mod tests {
 
     impl Wake for Writer {
         fn wake(self: Arc<Self>) {
-            self.1.store(self.last.is_cancelled(0x0001_0000), Ordering::Relaxed);
+            self.1.store(self.0.is_cancelled(0x0001_0000), Ordering::Relaxed);
         }
     }
 
