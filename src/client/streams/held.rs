@@ -52,7 +52,7 @@ impl Held {
 
     /// Sends the request of a call with streams: its first message, or none.
     pub(super) fn open<M: Message>(core: &Arc<Core>, call: &Unopened<'_, M>) -> Result<Self, Status> {
-        let (unsent, flow, attempt) = begin(core, call)?;
+        let Begun { unsent, flow, attempt } = begin(core, call)?;
         unsent.once_there_is_space(attempt)?;
         Ok(Self::new(core, unsent, flow))
     }
@@ -63,7 +63,7 @@ impl Held {
         core: &Arc<Core>,
         call: &Unopened<'_, M>,
     ) -> Result<Self, Status> {
-        let (unsent, flow, mut attempt) = begin(core, call)?;
+        let Begun { unsent, flow, mut attempt } = begin(core, call)?;
         match attempt() {
             Ok(()) => {}
             Err(SendFailure::Failed(status)) => return Err(status),
@@ -179,18 +179,25 @@ impl Held {
     }
 }
 
-/// Takes a cell for a call with streams: what sends its request is to be called until there is space.
+/// A call that has its cell, and what sends its request: to be called until there is space.
+struct Begun<'a, A> {
+    unsent: Unsent<'a>,
+    flow: Arc<Flow>,
+    attempt: A,
+}
+
+/// Takes a cell for a call with streams.
 fn begin<'a, M: Message>(
     core: &'a Arc<Core>,
     call: &'a Unopened<'_, M>,
-) -> Result<(Unsent<'a>, Arc<Flow>, impl FnMut() -> Result<(), SendFailure> + use<'a, M>), Status> {
+) -> Result<Begun<'a, impl FnMut() -> Result<(), SendFailure> + use<'a, M>>, Status> {
     let flow = Flow::new(core.link.limits().stream_window);
     let unsent = core.begin_streams(call.method, call.limit.end(), &flow)?;
     let head = unsent.head_of(call.method, call.shape)?;
     let (metadata, message) = (call.request.encoded_metadata(), call.request.get_ref());
     let (len, mut prepared) = (message.encoded_len(), None);
     let attempt = move || send_whole(&core.link, head, &metadata, message, len, &mut prepared);
-    Ok((unsent, flow, attempt))
+    Ok(Begun { unsent, flow, attempt })
 }
 
 impl Drop for Held {
