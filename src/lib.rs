@@ -80,6 +80,11 @@
 //! # }
 //! ```
 //!
+//! # Other messages
+//!
+//! Messages are protobuf unless they are something else: bytes, plain values, or what a type makes of itself.
+//! See [`codec`].
+//!
 //! # Tests
 //!
 //! [`testing::pair`] joins a server and a client in one process, in one line, over memory that is as real as
@@ -128,7 +133,7 @@
 //!  client · server         typed calls, drivers, reactors
 //!  raw                     loans and payloads of plain bytes
 //!  connection              handshake, session: the only layer that sees both planes
-//!  rpc                     status, request and response, private copies
+//!  rpc                     status, request and response, codecs, private copies
 //!  wire │ ring · slab      control messages │ data structures over shared words
 //!  layout                  the bytes of a region; the one cast from mapped bytes to words
 //!  os                      memfds and seals, mappings, sockets with descriptors, doorbells, epoll
@@ -170,6 +175,7 @@ pub use connection::{Backing, Lane};
 pub use error::Violation;
 pub use os::Credentials;
 pub use raw::{Loan, Payload, RawBody};
+pub use rpc::codec;
 pub use rpc::descriptors;
 pub use rpc::{
     Code, IncomingCall, Interceptor, MetadataError, MetadataMap, MetadataValue, OutgoingCall, Request,

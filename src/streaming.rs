@@ -5,11 +5,9 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use futures_core::Stream;
-use prost::Message;
-
 use crate::connection::Received;
-use crate::rpc::{MetadataMap, Status, budgeted};
+use crate::rpc::{Decode, MetadataMap, Status, budgeted};
+use futures_core::Stream;
 
 /// Where the messages of a stream come from.
 pub(crate) trait Source: Send {
@@ -62,7 +60,7 @@ impl<T> Streaming<T> {
     }
 }
 
-impl<T: Message + Default> Streaming<T> {
+impl<T: Decode> Streaming<T> {
     /// The next message, to be waited for: `.wait()` or `.await`.
     pub fn message(&mut self) -> NextMessage<'_, T> {
         NextMessage(self)
@@ -100,7 +98,7 @@ impl<T: Message + Default> Streaming<T> {
 #[must_use = "nothing is read until wait() is called or it is awaited"]
 pub struct NextMessage<'a, T>(&'a mut Streaming<T>);
 
-impl<T: Message + Default> NextMessage<'_, T> {
+impl<T: Decode> NextMessage<'_, T> {
     /// Waits for it. `None` is the end.
     ///
     /// # Errors
@@ -110,7 +108,7 @@ impl<T: Message + Default> NextMessage<'_, T> {
     }
 }
 
-impl<T: Message + Default> Future for NextMessage<'_, T> {
+impl<T: Decode> Future for NextMessage<'_, T> {
     type Output = Result<Option<T>, Status>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -118,7 +116,7 @@ impl<T: Message + Default> Future for NextMessage<'_, T> {
     }
 }
 
-impl<T: Message + Default> Stream for Streaming<T> {
+impl<T: Decode> Stream for Streaming<T> {
     type Item = Result<T, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -130,7 +128,7 @@ impl<T: Message + Default> Stream for Streaming<T> {
 #[derive(Debug)]
 pub struct Messages<S>(S);
 
-impl<T: Message + Default> Iterator for Messages<Streaming<T>> {
+impl<T: Decode> Iterator for Messages<Streaming<T>> {
     type Item = Result<T, Status>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -138,7 +136,7 @@ impl<T: Message + Default> Iterator for Messages<Streaming<T>> {
     }
 }
 
-impl<T: Message + Default> Iterator for Messages<&mut Streaming<T>> {
+impl<T: Decode> Iterator for Messages<&mut Streaming<T>> {
     type Item = Result<T, Status>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -146,7 +144,7 @@ impl<T: Message + Default> Iterator for Messages<&mut Streaming<T>> {
     }
 }
 
-impl<T: Message + Default> IntoIterator for Streaming<T> {
+impl<T: Decode> IntoIterator for Streaming<T> {
     type Item = Result<T, Status>;
     type IntoIter = Messages<Self>;
 
@@ -155,7 +153,7 @@ impl<T: Message + Default> IntoIterator for Streaming<T> {
     }
 }
 
-impl<'a, T: Message + Default> IntoIterator for &'a mut Streaming<T> {
+impl<'a, T: Decode> IntoIterator for &'a mut Streaming<T> {
     type Item = Result<T, Status>;
     type IntoIter = Messages<Self>;
 

@@ -4,8 +4,6 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
-use prost::{DecodeError, Message};
-
 use crate::client::calls::Ticket;
 use crate::client::classic::Lease;
 use crate::client::core::Core;
@@ -19,7 +17,7 @@ use crate::client::reconnect::{Sent, received};
 use crate::client::route::{Route, start_classic, wait_classic};
 use crate::client::sending::send_message;
 use crate::connection::Arrived;
-use crate::rpc::{Record, Request, Response, Side, Status};
+use crate::rpc::{CodecError, Decode, Encode, Record, Request, Response, Side, Status};
 
 /// A call that has not been sent: set its timeout, then [`wait`](Self::wait) or [`start`](Self::start).
 #[must_use = "a call is not sent until wait() or start() is called"]
@@ -31,7 +29,7 @@ pub struct Call<'a, Req, Resp> {
     reply: PhantomData<fn() -> Resp>,
 }
 
-impl<'a, Req: Message, Resp: Message + Default> Call<'a, Req, Resp> {
+impl<'a, Req: Encode, Resp: Decode> Call<'a, Req, Resp> {
     pub(super) fn new(route: &'a Route, method: Method, request: Request<Req>) -> Self {
         Self { route, method, request, limit: TimeLimit::default(), reply: PhantomData }
     }
@@ -80,9 +78,18 @@ impl<'a, Req: Message, Resp: Message + Default> Call<'a, Req, Resp> {
     /// - `Unavailable`: the server is gone, or going.
     /// - `ResourceExhausted`: a limit, which the text names, is too small for this call.
     /// - `Unimplemented`: the server has no such method.
-    /// - `Internal`: the handler panicked, or a message did not decode.
+    /// - `Internal`: the handler panicked, or a message did not encode or decode.
     #[inline]
     pub fn wait(self) -> Result<Response<Resp>, Status> {
+        let Route::Ring(core) = self.route else { return self.wait_elsewhere() };
+        recorded(self.method, || {
+            let (ticket, deadline) = self.send_on(core)?;
+            core.wait(ticket, deadline, successful(read_response))
+        })
+    }
+
+    #[cold]
+    fn wait_elsewhere(self) -> Result<Response<Resp>, Status> {
         if let Route::Again(channel) = self.route {
             return recorded(self.method, || {
                 channel.wait(self.method, self.limit, &mut &self.request, read_response)
@@ -111,29 +118,40 @@ impl<'a, Req: Message, Resp: Message + Default> Call<'a, Req, Resp> {
 
     /// The same, where the call is recorded elsewhere.
     #[inline]
-    pub(super) fn send(mut self) -> Result<InFlight<'a>, Status> {
-        if let Route::Again(channel) = self.route {
-            return Ok(InFlight::Again(channel.start(self.method, self.limit, &mut &self.request)?));
-        }
+    pub(super) fn send(self) -> Result<InFlight<'a>, Status> {
+        let Route::Ring(core) = self.route else { return self.send_elsewhere() };
+        let (ticket, deadline) = self.send_on(core)?;
+        Ok(InFlight::new(core, ticket, deadline))
+    }
+
+    /// Sends the call over a ring. What comes back is the right to its reply, and when it ends.
+    #[inline(always)]
+    fn send_on(&self, core: &Core) -> Result<(Ticket, Option<Instant>), Status> {
         let deadline = self.limit.end();
-        let core = match self.route {
-            Route::Ring(core) => &**core,
-            Route::Classic(pool) => {
-                let lease = start_classic(pool, self.method, deadline, &self.request)?;
-                return Ok(InFlight::Classic(lease));
-            }
-            Route::Intercepted(intercepted) => {
-                self.limit = intercepted.pass(self.method, self.request.metadata_mut(), self.limit)?;
-                return Self { route: intercepted.channel.route(), ..self }.send();
-            }
-            Route::Again(_) => unreachable!("looked at above"),
-        };
         let unsent = core.begin(self.method, deadline)?;
         let (head, len) = (unsent.head(self.method)?, self.request.get_ref().encoded_len());
         let mut prepared = None;
         unsent.once_there_is_space(|| send_message(&core.link, head, &self.request, len, &mut prepared))?;
-        let ticket = unsent.sent();
-        Ok(InFlight::new(core, ticket, deadline))
+        Ok((unsent.sent(), deadline))
+    }
+
+    #[cold]
+    fn send_elsewhere(mut self) -> Result<InFlight<'a>, Status> {
+        match self.route {
+            Route::Ring(_) => self.send(),
+            Route::Classic(pool) => {
+                let lease = start_classic(pool, self.method, self.limit.end(), &self.request)?;
+                Ok(InFlight::Classic(lease))
+            }
+            Route::Again(channel) => {
+                let sent = channel.start(self.method, self.limit, &mut &self.request)?;
+                Ok(InFlight::Again(sent))
+            }
+            Route::Intercepted(intercepted) => {
+                self.limit = intercepted.pass(self.method, self.request.metadata_mut(), self.limit)?;
+                Self { route: intercepted.channel.route(), ..self }.send()
+            }
+        }
     }
 }
 
@@ -154,7 +172,7 @@ pub struct Pending<'a, Resp> {
     record: Record,
 }
 
-impl<Resp: Message + Default> Pending<'_, Resp> {
+impl<Resp: Decode> Pending<'_, Resp> {
     /// Waits for the reply.
     ///
     /// # Errors
@@ -174,6 +192,7 @@ impl<Resp> fmt::Debug for Pending<'_, Resp> {
 }
 
 /// Makes a call in one go, and has it recorded.
+#[inline(always)]
 pub(super) fn recorded<R>(method: Method, make: impl FnOnce() -> Result<R, Status>) -> Result<R, Status> {
     let mut record = Record::begin(Side::Client, method.name());
     let _entered = record.enter();
@@ -205,6 +224,14 @@ impl<'a> InFlight<'a> {
     /// Waits for the reply, and reads it if it is no failure.
     #[inline]
     pub(super) fn wait<R>(self, read: impl Fn(Arrived<'_>) -> Result<R, Status>) -> Result<R, Status> {
+        match self {
+            Self::Ring(call) => call.wait(read),
+            elsewhere => elsewhere.wait_elsewhere(read),
+        }
+    }
+
+    #[cold]
+    fn wait_elsewhere<R>(self, read: impl Fn(Arrived<'_>) -> Result<R, Status>) -> Result<R, Status> {
         match self {
             Self::Ring(call) => call.wait(read),
             Self::Classic(lease) => wait_classic(lease, read),
@@ -253,7 +280,7 @@ impl<'a> OnRing<'a> {
     ) -> Result<R, Status> {
         let ticket = self.held();
         self.ticket = None;
-        self.core.collect(ticket, stop, successful(read))
+        self.core.collect(ticket, stop, &successful(read))
     }
 
     /// Gives the call up, and does not wait for room to say so.
@@ -298,7 +325,7 @@ pub(super) fn successful<R>(
 
 /// Reads a reply of one message.
 #[inline(always)]
-pub(super) fn read_response<M: Message + Default>(mut payload: Arrived<'_>) -> Result<Response<M>, Status> {
+pub(super) fn read_response<M: Decode>(mut payload: Arrived<'_>) -> Result<Response<M>, Status> {
     let metadata = payload.take_metadata();
     match payload.decode() {
         Ok(message) => Ok(Response::received(message, metadata)),
@@ -307,7 +334,7 @@ pub(super) fn read_response<M: Message + Default>(mut payload: Arrived<'_>) -> R
 }
 
 #[cold]
-pub(super) fn undecodable(error: &DecodeError) -> Status {
+pub(super) fn undecodable(error: &CodecError) -> Status {
     Status::internal(format!("the reply does not decode: {error}"))
 }
 

@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use prost::Message;
-
 use crate::client::call::Call;
 use crate::client::connect::{self, Connect, ConnectError};
 use crate::client::intercepted::Intercepted;
@@ -19,7 +17,7 @@ use crate::client::streams::{BidiStreamingCall, ClientStreamingCall, ServerStrea
 use crate::connection::{Backing, Config, Lane, limit_setters};
 use crate::os::{Credentials, Socket};
 use crate::raw::{Loan, RawBody};
-use crate::rpc::{Chain, Interceptor, OutgoingCall, Request, Status};
+use crate::rpc::{Chain, Decode, Encode, Interceptor, OutgoingCall, Request, Status};
 
 /// A connection to a server. Clones share it; it closes when the last of them is dropped.
 ///
@@ -133,8 +131,8 @@ impl Channel {
     /// Opens a call that takes one message and answers with one. Generated clients call this.
     pub fn unary<Req, Resp>(&self, method: &Method, request: Request<Req>) -> Call<'_, Req, Resp>
     where
-        Req: Message,
-        Resp: Message + Default,
+        Req: Encode,
+        Resp: Decode,
     {
         Call::new(&self.route, *method, request)
     }
@@ -146,8 +144,8 @@ impl Channel {
         request: Request<Req>,
     ) -> ServerStreamingCall<'_, Req, Resp>
     where
-        Req: Message,
-        Resp: Message + Default,
+        Req: Encode,
+        Resp: Decode,
     {
         ServerStreamingCall::new(&self.route, *method, request)
     }
@@ -155,8 +153,8 @@ impl Channel {
     /// Opens a call that takes a stream and answers with one message. Generated clients call this.
     pub fn client_streaming<Req, Resp>(&self, method: &Method) -> ClientStreamingCall<'_, Req, Resp>
     where
-        Req: Message,
-        Resp: Message + Default,
+        Req: Encode,
+        Resp: Decode,
     {
         ClientStreamingCall::new(&self.route, *method)
     }
@@ -164,8 +162,8 @@ impl Channel {
     /// Opens a call that takes a stream and answers with another one. Generated clients call this.
     pub fn bidi_streaming<Req, Resp>(&self, method: &Method) -> BidiStreamingCall<'_, Req, Resp>
     where
-        Req: Message,
-        Resp: Message + Default,
+        Req: Encode,
+        Resp: Decode,
     {
         BidiStreamingCall::new(&self.route, *method)
     }

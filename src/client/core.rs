@@ -162,25 +162,22 @@ impl Core {
         deadline: Option<Instant>,
         read: impl Fn(u32, Arrived<'_>) -> Result<R, Status>,
     ) -> Result<R, Status> {
-        let stop = match self.lead.try_lead_directly() {
-            Some(mut leader) => {
-                let mut own = OwnReply::in_hand(&self.calls, ticket);
-                let stop = leader.drive(self, deadline, &mut own);
-                if let Some((code, cell)) = own.into_answered() {
-                    let result = read(code, Arrived { inline: leader.received(), outside: &mut None });
-                    // The lead first: who comes next needs it more than a cell.
-                    drop(leader);
-                    drop(cell);
-                    return result;
-                }
-                stop
-            }
-            None => {
-                let mut own = OwnReply::in_cell(&self.calls, ticket);
-                self.run_among_others(ticket.index(), deadline, &mut own)
-            }
+        let Some(mut leader) = self.lead.try_lead_directly() else {
+            let mut own = OwnReply::in_cell(&self.calls, ticket);
+            let stop = self.run_among_others(ticket.index(), deadline, &mut own);
+            return self.collect(ticket, stop, &read);
         };
-        self.collect(ticket, stop, read)
+        let mut own = OwnReply::in_hand(&self.calls, ticket);
+        let stop = leader.drive(self, deadline, &mut own);
+        let Some((code, cell)) = own.into_answered() else {
+            drop(leader);
+            return self.collect(ticket, stop, &read);
+        };
+        let result = read(code, Arrived { inline: leader.received(), outside: &mut None });
+        // The lead first: who comes next needs it more than a cell.
+        drop(leader);
+        drop(cell);
+        result
     }
 
     /// [`wait`](Self::wait) for a task, which cannot: if the reply is there, or comes in a moment, reads it.
@@ -200,7 +197,7 @@ impl Core {
             return Some(result);
         }
         drop(leader);
-        stop.map(|stop| self.collect(ticket, stop, read))
+        stop.map(|stop| self.collect(ticket, stop, &read))
     }
 
     /// Takes what the waiting has brought out of the call's cell.
@@ -208,7 +205,7 @@ impl Core {
         &self,
         ticket: Ticket,
         stop: Stop,
-        read: impl Fn(u32, Arrived<'_>) -> Result<R, Status>,
+        read: &dyn Fn(u32, Arrived<'_>) -> Result<R, Status>,
     ) -> Result<R, Status> {
         if let Some(mut reply) = self.calls.take(ticket) {
             return read(reply.code, reply.payload.arrived());

@@ -3,7 +3,7 @@
 use crate::client::awaited::Awaited;
 use crate::client::calls::Delivered;
 use crate::client::core::Core;
-use crate::connection::{Arrived, Event, call_index};
+use crate::connection::{Arrived, Event, EventHandler, call_index};
 use crate::error::Violation;
 use crate::rpc::Status;
 use crate::sync::Ordering;
@@ -18,38 +18,42 @@ pub(super) enum Handed {
     ToOthers,
 }
 
-impl Core {
-    /// Hands an event to whom it concerns. `in_hand` says that the leader will look at nothing further before
-    /// it has read a reply that it is handed so.
+/// Hands each event to whom it concerns.
+pub(super) struct Delivery<'a, A> {
+    pub(super) core: &'a Core,
+    pub(super) awaited: &'a mut A,
+    /// Whether the leader will look at nothing further before it has read a reply that it is handed so.
+    pub(super) in_hand: bool,
+}
+
+impl<A: Awaited> EventHandler for Delivery<'_, A> {
+    type Outcome = Handed;
+
     #[inline(always)]
-    pub(super) fn deliver<A: Awaited>(
-        &self,
-        event: Event<'_>,
-        awaited: &mut A,
-        in_hand: bool,
-    ) -> Result<Handed, Violation> {
+    fn handle(&mut self, event: Event<'_>) -> Result<Handed, Violation> {
+        let Self { core, awaited, in_hand } = self;
         match event {
             Event::Reply { call_id, code, payload } => {
-                if in_hand && payload.outside.is_none() && awaited.offer(call_id, code)? {
+                if *in_hand && payload.outside.is_none() && awaited.offer(call_id, code)? {
                     return Ok(Handed::InHand);
                 }
-                self.deliver_to_cell(call_id, code, payload, awaited.cell())
+                core.deliver_to_cell(call_id, code, payload, awaited.cell())
             }
             Event::Goaway => {
-                self.draining.store(true, Ordering::Relaxed);
+                core.draining.store(true, Ordering::Relaxed);
                 Ok(Handed::ToOthers)
             }
-            Event::Message { call_id, payload } => self.deliver_message(call_id, payload, awaited.cell()),
+            Event::Message { call_id, payload } => core.deliver_message(call_id, payload, awaited.cell()),
             Event::Headers { call_id, mut payload } => {
-                let metadata = payload.take_metadata();
-                let delivered = self.calls.with_flow(call_id, |flow| flow.take_headers(metadata))?;
-                self.hand_to(delivered, awaited.cell())
+                let metadata = payload.take_metadata().map(|metadata| *metadata).unwrap_or_default();
+                let delivered = core.calls.with_flow(call_id, |flow| flow.take_headers(metadata))?;
+                core.hand_to(delivered, awaited.cell())
             }
             Event::Credit { call_id, bytes } => {
                 // One of a call that has ended may come late: of no use, and no harm.
-                self.calls.with_flow(call_id, |flow| flow.credit(bytes))?;
+                core.calls.with_flow(call_id, |flow| flow.credit(bytes))?;
                 // Whoever waits for it waits as for space.
-                self.wake_space_waiters();
+                core.wake_space_waiters();
                 Ok(Handed::ToOthers)
             }
             Event::Request { .. } | Event::Cancel { .. } | Event::End { .. } => {
@@ -57,7 +61,9 @@ impl Core {
             }
         }
     }
+}
 
+impl Core {
     /// Puts a reply into the cell of its call. `own` is the leader's, which needs no wake-up.
     fn deliver_to_cell(
         &self,

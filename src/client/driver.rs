@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::awaited::{Awaited, Nothing};
 use crate::client::core::Core;
-use crate::client::deliver::Handed;
+use crate::client::deliver::{Delivery, Handed};
 use crate::connection::{CloseReason, Link, Polled, Session, SocketState, read_control};
 use crate::os::{Event, Interest, Poller, RoomWatch, current_cpu};
 use crate::ring::{AdaptiveSpin, Inline, UNKNOWN_CPU, WAKING_SPIN_BUDGET, glance, spin_until};
@@ -157,7 +157,7 @@ impl Driver {
     #[inline]
     fn turn<A: Awaited>(&mut self, core: &Core, awaited: &mut A) {
         for _ in 0..TURN {
-            match self.session.poll(&core.link, |event| core.deliver(event, awaited, true)) {
+            match self.session.poll(&core.link, &mut Delivery { core, awaited, in_hand: true }) {
                 Ok(Polled::Empty | Polled::Event(Handed::InHand)) => return,
                 // Alone, a caller does not look at the next entry: that would only pull its cache line away
                 // from the server, which is about to write it.
@@ -304,7 +304,7 @@ impl Driver {
     fn drain<A: Awaited>(&mut self, core: &Core, awaited: &mut A) {
         self.session.on_dry();
         for _ in 0..self.session.most_left(&core.link) {
-            match self.session.poll(&core.link, |event| core.deliver(event, awaited, false)) {
+            match self.session.poll_late(&core.link, &mut Delivery { core, awaited, in_hand: false }) {
                 Ok(Polled::ReadSocket) => self.session.on_dry(),
                 Ok(Polled::Event(_) | Polled::Nothing | Polled::Part(_)) => {}
                 Ok(Polled::Empty) => return,

@@ -9,7 +9,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use prost::Message;
 use tokio::task::JoinHandle;
 
 use crate::client::call::{Call, OnRing, read_response};
@@ -26,7 +25,7 @@ use crate::client::route::Route;
 use crate::client::sending::{send_bytes, send_message};
 use crate::connection::{Arrived, Head, Link, Prepared, SendFailure};
 use crate::raw::{Payload, RawBody};
-use crate::rpc::{MetadataMap, Record, Request, Response, Side, Status};
+use crate::rpc::{Decode, Encode, MetadataMap, Record, Request, Response, Side, Status};
 
 use again::{BytesCall, TypedCall};
 
@@ -261,8 +260,8 @@ impl<Req, Resp> Unpin for Typed<'_, Req, Resp> {}
 
 impl<'a, Req, Resp> Kind<'a> for Typed<'a, Req, Resp>
 where
-    Req: Message + 'static,
-    Resp: Message + Default + 'static,
+    Req: Encode + 'static,
+    Resp: Decode + 'static,
 {
     type Reply = Response<Resp>;
 
@@ -309,13 +308,13 @@ where
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct ResponseFuture<'a, Req, Resp>(Machine<'a, Typed<'a, Req, Resp>>)
 where
-    Req: Message + 'static,
-    Resp: Message + Default + 'static;
+    Req: Encode + 'static,
+    Resp: Decode + 'static;
 
 impl<Req, Resp> Future for ResponseFuture<'_, Req, Resp>
 where
-    Req: Message + 'static,
-    Resp: Message + Default + 'static,
+    Req: Encode + 'static,
+    Resp: Decode + 'static,
 {
     type Output = Result<Response<Resp>, Status>;
 
@@ -326,8 +325,8 @@ where
 
 impl<'a, Req, Resp> IntoFuture for Call<'a, Req, Resp>
 where
-    Req: Message + 'static,
-    Resp: Message + Default + 'static,
+    Req: Encode + 'static,
+    Resp: Decode + 'static,
 {
     type Output = Result<Response<Resp>, Status>;
     type IntoFuture = ResponseFuture<'a, Req, Resp>;
@@ -345,8 +344,8 @@ where
 
 impl<Req, Resp> fmt::Debug for ResponseFuture<'_, Req, Resp>
 where
-    Req: Message + 'static,
-    Resp: Message + Default + 'static,
+    Req: Encode + 'static,
+    Resp: Decode + 'static,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::client::call::{InFlight, recorded};
+use crate::client::call::{InFlight, recorded, successful};
+use crate::client::calls::Ticket;
+use crate::client::core::Core;
 use crate::client::limit::TimeLimit;
 use crate::client::method::Method;
 use crate::client::reconnect::Plain;
@@ -71,6 +73,15 @@ impl<'a> RawCall<'a> {
     /// As [`Call::wait`](crate::Call::wait), and `InvalidArgument` for a loan of another channel.
     #[inline]
     pub fn wait(mut self) -> Result<Payload, Status> {
+        let Route::Ring(core) = self.route else { return self.wait_elsewhere() };
+        recorded(self.method, || {
+            let (ticket, deadline) = self.send_on(core)?;
+            core.wait(ticket, deadline, successful(keep))
+        })
+    }
+
+    #[cold]
+    fn wait_elsewhere(mut self) -> Result<Payload, Status> {
         if let Route::Again(channel) = self.route {
             let mut body = Plain { body: &mut self.body, metadata: &self.metadata };
             return recorded(self.method, || channel.wait(self.method, self.limit, &mut body, keep));
@@ -100,28 +111,40 @@ impl<'a> RawCall<'a> {
     /// The same, where the call is recorded elsewhere.
     #[inline]
     pub(super) fn send(mut self) -> Result<InFlight<'a>, Status> {
-        if let Route::Again(channel) = self.route {
-            let mut body = Plain { body: &mut self.body, metadata: &self.metadata };
-            return Ok(InFlight::Again(channel.start(self.method, self.limit, &mut body)?));
-        }
+        let Route::Ring(core) = self.route else { return self.send_elsewhere() };
+        let (ticket, deadline) = self.send_on(core)?;
+        Ok(InFlight::new(core, ticket, deadline))
+    }
+
+    /// Sends the bytes over a ring. What comes back is the right to the reply, and when the call ends.
+    #[inline(always)]
+    fn send_on(&mut self, core: &Core) -> Result<(Ticket, Option<Instant>), Status> {
         let deadline = self.limit.end();
-        let core = match self.route {
-            Route::Ring(core) => &**core,
-            Route::Classic(pool) => {
-                let lease = start_classic_raw(pool, self.method, deadline, &self.body, &self.metadata)?;
-                return Ok(InFlight::Classic(lease));
-            }
-            Route::Intercepted(intercepted) => {
-                self.limit = intercepted.pass(self.method, &mut self.metadata, self.limit)?;
-                return Self { route: intercepted.channel.route(), ..self }.send();
-            }
-            Route::Again(_) => unreachable!("looked at above"),
-        };
         let unsent = core.begin(self.method, deadline)?;
         let head = unsent.head(self.method)?;
         let (body, metadata, mut prepared) = (&mut self.body, &self.metadata, None);
         unsent.once_there_is_space(|| send_bytes(&core.link, head, body, metadata, &mut prepared))?;
-        Ok(InFlight::new(core, unsent.sent(), deadline))
+        Ok((unsent.sent(), deadline))
+    }
+
+    #[cold]
+    fn send_elsewhere(mut self) -> Result<InFlight<'a>, Status> {
+        match self.route {
+            Route::Ring(_) => self.send(),
+            Route::Classic(pool) => {
+                let (deadline, metadata) = (self.limit.end(), &self.metadata);
+                let lease = start_classic_raw(pool, self.method, deadline, &self.body, metadata)?;
+                Ok(InFlight::Classic(lease))
+            }
+            Route::Again(channel) => {
+                let mut body = Plain { body: &mut self.body, metadata: &self.metadata };
+                Ok(InFlight::Again(channel.start(self.method, self.limit, &mut body)?))
+            }
+            Route::Intercepted(intercepted) => {
+                self.limit = intercepted.pass(self.method, &mut self.metadata, self.limit)?;
+                Self { route: intercepted.channel.route(), ..self }.send()
+            }
+        }
     }
 }
 

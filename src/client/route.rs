@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use prost::Message;
-
 use crate::client::classic::{Lease, Pool};
 use crate::client::core::Core;
 use crate::client::intercepted::Intercepted;
@@ -13,7 +11,7 @@ use crate::client::reconnect::Reconnecting;
 use crate::connection::{Arrived, Outside};
 use crate::raw::RawBody;
 use crate::ring::Inline;
-use crate::rpc::{Letter, MetadataMap, Request, Status, write_bytes, write_message};
+use crate::rpc::{Encode, Letter, MetadataMap, Request, Status, write_bytes, write_message};
 
 /// A channel's connection, or connections.
 #[derive(Clone)]
@@ -32,7 +30,7 @@ pub(super) enum Route {
 /// Sends a message over a classic connection.
 #[cold]
 #[inline(never)]
-pub(super) fn start_classic<'a, M: Message>(
+pub(super) fn start_classic<'a, M: Encode>(
     pool: &'a Pool,
     method: Method,
     deadline: Option<Instant>,

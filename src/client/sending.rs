@@ -2,19 +2,17 @@
 
 use std::sync::Arc;
 
-use prost::Message;
-
 use crate::connection::{
     Filled, Head, Link, Prepared, SendFailure, encode_inline, prepare, prepare_annotated,
     prepare_bytes_behind,
 };
 use crate::raw::RawBody;
 use crate::ring::INLINE_BYTES;
-use crate::rpc::{MetadataMap, Request};
+use crate::rpc::{Encode, MetadataMap, Request};
 
 /// Sends a message of `len` bytes. What an attempt that had to wait has done already is in `prepared`.
 #[inline(always)]
-pub(super) fn send_message<'a, M: Message>(
+pub(super) fn send_message<'a, M: Encode>(
     link: &'a Arc<Link>,
     head: Head,
     request: &Request<M>,
@@ -40,7 +38,7 @@ pub(super) fn send_message<'a, M: Message>(
 }
 
 #[cold]
-fn send_annotated<'a, M: Message>(
+fn send_annotated<'a, M: Encode>(
     link: &'a Arc<Link>,
     head: Head,
     request: &Request<M>,

@@ -7,13 +7,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use prost::Message;
 use tower_service::Service;
 
 use crate::client::channel::Channel;
 use crate::client::method::Method;
 use crate::raw::Payload;
-use crate::rpc::{Request, Response, Status};
+use crate::rpc::{Decode, Encode, Request, Response, Status};
 
 /// A call that owns its channel.
 type Calling<T> = Pin<Box<dyn Future<Output = Result<T, Status>> + Send>>;
@@ -53,8 +52,8 @@ impl Channel {
 
 impl<Req, Resp> Service<Request<Req>> for UnaryService<Req, Resp>
 where
-    Req: Message + 'static,
-    Resp: Message + Default + 'static,
+    Req: Encode + 'static,
+    Resp: Decode + 'static,
 {
     type Response = Response<Resp>;
     type Error = Status;

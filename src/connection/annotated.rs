@@ -3,8 +3,6 @@
 
 use std::ops::Deref;
 
-use prost::Message;
-
 use crate::connection::link::Link;
 use crate::connection::received::{Outside, ReceivedSlot};
 use crate::connection::send::{Head, Prepared, SendFailure, Slot, prepare_bytes};
@@ -12,7 +10,7 @@ use crate::connection::writer::{encode, encode_short};
 use crate::error::Violation;
 use crate::layout::copy_to_slot;
 use crate::ring::INLINE_BYTES;
-use crate::rpc::{Private, Status};
+use crate::rpc::{Encode, Private, Status};
 use crate::wire::Metadata;
 
 /// A message that came with metadata.
@@ -33,7 +31,7 @@ fn too_long(len: usize, max: u32) -> Status {
 /// # Errors
 /// As for every message, and for metadata that are longer than was agreed.
 #[cold]
-pub(crate) fn prepare_annotated<L: Deref<Target = Link>, M: Message>(
+pub(crate) fn prepare_annotated<L: Deref<Target = Link>, M: Encode>(
     link: L,
     head: Head,
     metadata: &[u8],
@@ -75,7 +73,8 @@ fn prepare_behind<L: Deref<Target = Link>>(
     if metadata.len() > max as usize {
         return Err(SendFailure::Failed(too_long(metadata.len(), max)));
     }
-    let all = metadata.len() + len;
+    // Saturating: a message written by hand can say any length, and this one is refused below.
+    let all = metadata.len().saturating_add(len);
     let fill = |room: &mut [u8]| {
         let (first, rest) = room.split_at_mut(metadata.len());
         copy_to_slot(metadata, first);

@@ -2,14 +2,12 @@
 
 use std::ops::RangeInclusive;
 
-use prost::Message;
-
 use crate::connection::link::Link;
 use crate::connection::send::{Head, SendFailure, Slot};
 use crate::connection::writer::encode_in_pieces;
 use crate::os::current_cpu;
 use crate::ring::FillStart;
-use crate::rpc::Status;
+use crate::rpc::{Encode, Status};
 use crate::slab;
 use crate::sync::Ordering;
 
@@ -57,7 +55,7 @@ impl<'a> Filled<'a> {
     ///
     /// # Errors
     /// `Internal` if it is not as long as it said: it is given up then, as after a panic on the way.
-    pub(crate) fn send<M: Message>(mut self, message: &M, when_written: impl FnOnce()) -> Result<(), Status> {
+    pub(crate) fn send<M: Encode>(mut self, message: &M, when_written: impl FnOnce()) -> Result<(), Status> {
         let (fill, slot) = self.held.as_mut().expect("held until it is sent");
         let piece = (self.len / 16).clamp(*PIECE.start(), *PIECE.end());
         encode_in_pieces(message, slot.bytes_mut(self.len), piece, |written| {

@@ -53,7 +53,7 @@ pub(crate) use received::{Arrived, Kept, Outside, Received};
 pub(crate) use send::{
     Head, Prepared, SendFailure, Slot, encode_inline, prepare, prepare_bytes, send_in_flow, send_whole,
 };
-pub(crate) use session::{Event, Polled, Role, Session, Watch};
+pub(crate) use session::{Event, EventHandler, Polled, Role, Session, Watch};
 pub(crate) use space::SpaceNews;
 #[cfg(feature = "tokio")]
 pub(crate) use wakers::Blocks;

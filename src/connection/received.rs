@@ -7,14 +7,13 @@
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
-use prost::{DecodeError, Message};
 
 use crate::connection::annotated::Annotated;
 use crate::connection::link::Link;
 use crate::connection::segments::PeerSegment;
 use crate::layout::{Handle, copy_from_shared, copy_to_slot};
 use crate::ring::{Inline, InlineBytes};
-use crate::rpc::{PooledBuf, Private, Short};
+use crate::rpc::{CodecError, Decode, PooledBuf, Private, Short};
 use crate::wire::Metadata;
 
 /// What came with an entry, at the moment when it is looked at.
@@ -108,24 +107,24 @@ impl Arrived<'_> {
         self.outside.as_ref().map_or(self.inline.as_slice().len(), Outside::len)
     }
 
-    /// Takes out the metadata that came with it; empty ones if none did.
+    /// Takes out the metadata that came with it, if any did. One word wide, because mostly none does.
     #[inline(always)]
-    pub(crate) fn take_metadata(&mut self) -> Metadata {
+    pub(crate) fn take_metadata(&mut self) -> Option<Box<Metadata>> {
         // Looked at first: mostly there is nothing outside at all.
         match self.outside {
-            Some(Outside::Annotated(_)) => self.take_annotation(),
-            _ => Metadata::default(),
+            Some(Outside::Annotated(_)) => Some(self.take_annotation()),
+            _ => None,
         }
     }
 
     #[cold]
-    fn take_annotation(&mut self) -> Metadata {
+    fn take_annotation(&mut self) -> Box<Metadata> {
         let Some(Outside::Annotated(annotated)) = self.outside.take() else {
             unreachable!("the caller has looked")
         };
         let Annotated { metadata, message } = *annotated;
         *self.outside = Some(message);
-        metadata
+        Box::new(metadata)
     }
 
     /// Has it bring these metadata, instead of those that were taken out.
@@ -140,7 +139,7 @@ impl Arrived<'_> {
 
     /// Decodes a message from a private copy of it, which inline bytes are already. A slot is returned.
     #[inline(always)]
-    pub(crate) fn decode<M: Message + Default>(self) -> Result<M, DecodeError> {
+    pub(crate) fn decode<M: Decode>(self) -> Result<M, CodecError> {
         match self.outside.take() {
             None => M::decode(Short(self.inline.as_slice())),
             Some(outside) => M::decode(outside.into_private()),

@@ -4,15 +4,13 @@ use std::ops::Deref;
 use std::ptr;
 use std::sync::Arc;
 
-use prost::Message;
-
 use crate::connection::annotated::prepare_annotated;
 use crate::connection::flow::Flow;
 use crate::connection::link::Link;
 use crate::connection::writer::{encode, encode_short};
 use crate::layout::{Handle, copy_to_slot};
 use crate::ring::{Descriptor, Entry, INLINE_BYTES, Shape};
-use crate::rpc::Status;
+use crate::rpc::{Encode, Status};
 use crate::slab::Claim;
 
 /// Why a message was not sent.
@@ -225,7 +223,7 @@ impl Prepared<&Link> {
 /// Encodes a message of `len` bytes straight into a slot. A shorter one goes into its entry, with
 /// [`encode_inline`].
 #[inline]
-pub(crate) fn prepare<L: Deref<Target = Link>, M: Message>(
+pub(crate) fn prepare<L: Deref<Target = Link>, M: Encode>(
     link: L,
     head: Head,
     message: &M,
@@ -239,7 +237,7 @@ pub(crate) fn prepare<L: Deref<Target = Link>, M: Message>(
 /// Encodes a message of `len` bytes, at most [`INLINE_BYTES`], into its entry. The entry lies where it is
 /// sent from: short messages are too many to be handed around.
 #[inline]
-pub(crate) fn encode_inline<M: Message>(entry: &mut Entry, message: &M, len: usize) -> Result<(), Status> {
+pub(crate) fn encode_inline<M: Encode>(entry: &mut Entry, message: &M, len: usize) -> Result<(), Status> {
     encode_short(message, &mut entry.inline_mut()[..len])?;
     entry.set_inline_length(len);
     Ok(())
@@ -247,7 +245,7 @@ pub(crate) fn encode_inline<M: Message>(entry: &mut Entry, message: &M, len: usi
 
 /// Sends a message of `len` bytes behind encoded metadata, if there are any, and not while it is encoded.
 /// What an attempt that had to wait has done already is in `prepared`.
-pub(crate) fn send_whole<L: Deref<Target = Link> + Clone, M: Message>(
+pub(crate) fn send_whole<L: Deref<Target = Link> + Clone, M: Encode>(
     link: &L,
     head: Head,
     metadata: &[u8],
@@ -271,7 +269,7 @@ pub(crate) fn send_whole<L: Deref<Target = Link> + Clone, M: Message>(
 
 /// Sends a message of a call's stream; [`SendFailure::Wait`] for credit as for space. What an attempt that
 /// had to wait has done already is in `prepared`.
-pub(crate) fn send_in_flow<L: Deref<Target = Link> + Clone, M: Message>(
+pub(crate) fn send_in_flow<L: Deref<Target = Link> + Clone, M: Encode>(
     link: &L,
     flow: &Flow,
     call_id: u32,

@@ -10,11 +10,14 @@
 //! the blocking and any other driver run this one machine.
 
 mod came;
+mod event;
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use self::event::{DynHandler, event, hand_over};
+pub(crate) use self::event::{Event, EventHandler, Polled};
 use crate::connection::annotated::{take_off_inline, take_off_slot};
 use crate::connection::arrivals::{Advance, Arrivals};
 use crate::connection::close::CloseReason;
@@ -25,8 +28,7 @@ use crate::connection::received::{Arrived, Outside};
 use crate::connection::segments::PeerSegments;
 use crate::connection::send::SendFailure;
 use crate::error::Violation;
-use crate::layout::Handle;
-use crate::ring::{Body, Consumer, Entry, Inline, Kind, Next, Shape, Sleeper};
+use crate::ring::{Body, Consumer, Entry, Inline, Next, Sleeper};
 use crate::wire::Message;
 
 /// Which side of the connection this is: it decides which entries may come.
@@ -34,71 +36,6 @@ use crate::wire::Message;
 pub(crate) enum Role {
     Client,
     Server,
-}
-
-/// What came through the ring. It borrows the private copy of its entry.
-pub(crate) enum Event<'a> {
-    Request {
-        call_id: u32,
-        method: u32,
-        /// Time left, in microseconds; 0 if the caller waits for ever.
-        deadline_us: u32,
-        shape: Shape,
-        payload: Arrived<'a>,
-    },
-    Reply {
-        call_id: u32,
-        code: u32,
-        payload: Arrived<'a>,
-    },
-    Cancel {
-        call_id: u32,
-    },
-    /// A message of a stream.
-    Message {
-        call_id: u32,
-        payload: Arrived<'a>,
-    },
-    /// The client sends no further message of this call.
-    End {
-        call_id: u32,
-    },
-    /// The peer takes so much more of a stream.
-    Credit {
-        call_id: u32,
-        bytes: u32,
-    },
-    /// The server has taken up a call whose reply is a stream.
-    Headers {
-        call_id: u32,
-        payload: Arrived<'a>,
-    },
-    /// The peer takes no further requests.
-    Goaway,
-}
-
-impl Event<'_> {
-    /// Bytes of payload that came with it.
-    #[inline]
-    pub(crate) fn len(&self) -> usize {
-        match self {
-            Self::Request { payload, .. }
-            | Self::Reply { payload, .. }
-            | Self::Message { payload, .. }
-            | Self::Headers { payload, .. } => payload.len(),
-            Self::Cancel { .. } | Self::End { .. } | Self::Credit { .. } | Self::Goaway => 0,
-        }
-    }
-
-    /// The same event so many microseconds later: a call has less time left.
-    fn after(mut self, elapsed: u32) -> Self {
-        if let Self::Request { deadline_us: left @ 1.., .. } = &mut self
-            && *left != u32::MAX
-        {
-            *left = left.saturating_sub(elapsed).max(1);
-        }
-        self
-    }
 }
 
 /// What a spinning driver looks at: the next entry, and the messages that are being written.
@@ -121,18 +58,11 @@ impl Watch<'_> {
     }
 }
 
-/// What [`Session::poll`] found.
-pub(crate) enum Polled<R> {
-    /// An event, and what came of it.
-    Event(R),
-    /// An entry that means nothing. It counts like any other, so that a peer that sends nothing else cannot
-    /// keep its reader inside one look.
-    Nothing,
-    /// So many bytes of a message that the peer is still writing.
-    Part(usize),
-    /// The next entry names a segment whose announcement may still be in the socket: read it dry, feed it,
-    /// and poll again.
-    ReadSocket,
+/// What lies in [`Session`]'s copy of an entry that was popped.
+enum Popped {
+    /// A message, if any, that came inside it, and nothing else is said of that.
+    Plain,
+    Marked,
     Empty,
 }
 
@@ -206,41 +136,49 @@ impl Session {
         Watch { next: self.consumer.next(link.consumer_view()), arrivals, link }
     }
 
-    /// Takes the next entry out of the ring, checks it, and hands what it means to `handle`.
+    /// Takes the next entry out of the ring, checks it, and hands what it means to `handler`.
     ///
     /// # Errors
-    /// What the peer may not do, and what `handle` says it may not.
+    /// What the peer may not do, and what `handler` says it may not.
     #[inline(always)]
-    pub(crate) fn poll<R>(
+    pub(crate) fn poll<H: EventHandler>(
         &mut self,
         link: &Arc<Link>,
-        handle: impl FnOnce(Event<'_>) -> Result<R, Violation>,
-    ) -> Result<Polled<R>, Violation> {
+        handler: &mut H,
+    ) -> Result<Polled<H::Outcome>, Violation> {
         // Apart: mostly nothing is under way but what lies in the ring.
         if !self.arrivals.is_empty() || self.stalled.is_some() || link.is_socket_lane() {
-            return self.poll_further(link, handle);
+            return self.poll_further(link, handler);
         }
-        self.poll_ring(link, handle)
+        match self.pop(link)? {
+            Popped::Plain => {
+                let payload = Arrived { inline: self.entry.inline(), outside: &mut None };
+                hand_over(event(self.role, link, &self.entry, payload)?, handler)
+            }
+            Popped::Marked => self.poll_marked(link, false, handler),
+            Popped::Empty => Ok(Polled::Empty),
+        }
     }
 
-    /// [`poll`](Self::poll) for the next entry, whatever else is under way.
-    #[inline(always)]
-    fn poll_ring<R>(
+    /// [`poll`](Self::poll) without haste.
+    pub(crate) fn poll_late<R>(
         &mut self,
         link: &Arc<Link>,
-        handle: impl FnOnce(Event<'_>) -> Result<R, Violation>,
+        handler: &mut DynHandler<'_, R>,
     ) -> Result<Polled<R>, Violation> {
+        self.poll(link, &mut { handler })
+    }
+
+    /// Takes the next entry out of the ring, and checks it.
+    #[inline(always)]
+    fn pop(&mut self, link: &Link) -> Result<Popped, Violation> {
         match self.consumer.pop_into(link.consumer_view(), self.entry.record_mut()) {
-            None => return Ok(Polled::Empty),
+            None => return Ok(Popped::Empty),
             Some(false) => {}
             Some(true) => link.space_freed(),
         }
         self.entry.admit_in_place()?;
-        if !self.entry.is_plain() {
-            return self.poll_marked(link, false, handle);
-        }
-        let payload = Arrived { inline: self.entry.inline(), outside: &mut None };
-        hand_over(event(self.role, link, &self.entry, payload)?, handle)
+        Ok(if self.entry.is_plain() { Popped::Plain } else { Popped::Marked })
     }
 
     /// [`poll`](Self::poll) while messages are on their way, an entry waits for its segment, or on the socket
@@ -249,10 +187,10 @@ impl Session {
     fn poll_further<R>(
         &mut self,
         link: &Arc<Link>,
-        handle: impl FnOnce(Event<'_>) -> Result<R, Violation>,
+        handler: &mut DynHandler<'_, R>,
     ) -> Result<Polled<R>, Violation> {
         if link.is_socket_lane() {
-            return self.poll_came(link, handle);
+            return self.poll_came(link, handler);
         }
         if !self.arrivals.is_empty() {
             match self.arrivals.advance(link)? {
@@ -261,26 +199,29 @@ impl Session {
                     let outside = &mut Some(Outside::Private(message));
                     let payload = Arrived { inline: Inline::EMPTY, outside };
                     let event = event(self.role, link, &entry, payload)?;
-                    return hand_over(event.map(|event| event.after(elapsed)), handle);
+                    return hand_over(event.map(|event| event.after(elapsed)), handler);
                 }
                 None if self.arrivals.is_full() => return Ok(Polled::Empty),
                 None => {}
             }
         }
-        match self.stalled.take() {
-            Some(stalled) => self.poll_marked(link, matches!(stalled, Stalled::SocketWasDry), handle),
-            None => self.poll_ring(link, handle),
+        if let Some(stalled) = self.stalled.take() {
+            return self.poll_marked(link, matches!(stalled, Stalled::SocketWasDry), handler);
+        }
+        match self.pop(link)? {
+            Popped::Plain | Popped::Marked => self.poll_marked(link, false, handler),
+            Popped::Empty => Ok(Polled::Empty),
         }
     }
 
     /// What becomes of an entry with flags or metadata: most often its message is in a slot. `announced`: its
     /// segment must be known by now.
-    #[inline]
+    #[inline(never)]
     fn poll_marked<R>(
         &mut self,
         link: &Arc<Link>,
         announced: bool,
-        handle: impl FnOnce(Event<'_>) -> Result<R, Violation>,
+        handler: &mut DynHandler<'_, R>,
     ) -> Result<Polled<R>, Violation> {
         let (entry, meta_len) = (&self.entry, self.entry.meta_len());
         let (Body::Slot(descriptor) | Body::Fill(descriptor, _)) = entry.body() else {
@@ -289,7 +230,7 @@ impl Session {
                 len => (Inline::EMPTY, Some(take_off_inline(link, entry.inline().as_slice(), len)?)),
             };
             let payload = Arrived { inline, outside: &mut { outside } };
-            return hand_over(event(self.role, link, entry, payload)?, handle);
+            return hand_over(event(self.role, link, entry, payload)?, handler);
         };
         if !announced && !self.segments.knows(descriptor.handle) {
             self.stalled = Some(Stalled::Awaited);
@@ -306,7 +247,7 @@ impl Session {
             len => take_off_slot(link, slot, len)?,
         };
         let payload = Arrived { inline: Inline::EMPTY, outside: &mut Some(outside) };
-        hand_over(event(self.role, link, entry, payload)?, handle)
+        hand_over(event(self.role, link, entry, payload)?, handler)
     }
 
     /// The message of the entry that was taken out last, if it came inside it.
@@ -416,53 +357,4 @@ impl Session {
             }
         }
     }
-}
-
-/// Hands an event to whoever polls, if there is one.
-#[inline(always)]
-fn hand_over<'a, R>(
-    event: Option<Event<'a>>,
-    handle: impl FnOnce(Event<'a>) -> Result<R, Violation>,
-) -> Result<Polled<R>, Violation> {
-    match event {
-        Some(event) => handle(event).map(Polled::Event),
-        None => Ok(Polled::Nothing),
-    }
-}
-
-/// What an entry means for this side of a connection; `None` if nothing.
-#[inline(always)]
-fn event<'a>(
-    role: Role,
-    link: &Link,
-    entry: &Entry,
-    payload: Arrived<'a>,
-) -> Result<Option<Event<'a>>, Violation> {
-    let call_id = entry.call_id();
-    Ok(Some(match (role, entry.kind()) {
-        (Role::Server, Kind::Request) => {
-            let (method, deadline_us, shape) = (entry.code(), entry.deadline_us(), entry.shape());
-            if shape == Shape::ManyRequests && payload.len() > 0 {
-                return Err(Violation::Entry("a message, and others follow"));
-            }
-            Event::Request { call_id, method, deadline_us, shape, payload }
-        }
-        (Role::Server, Kind::Cancel) => Event::Cancel { call_id },
-        (Role::Server, Kind::End) => Event::End { call_id },
-        (_, Kind::Message) => Event::Message { call_id, payload },
-        (_, Kind::Credit) => Event::Credit { call_id, bytes: entry.code() },
-        (Role::Client, Kind::Reply) => {
-            if let Some(raw) = entry.released() {
-                let handle = Handle::new(raw).ok_or(Violation::ForgedRelease { handle: raw })?;
-                link.released(handle)?;
-            }
-            Event::Reply { call_id, code: entry.code(), payload }
-        }
-        (Role::Client, Kind::Goaway) => Event::Goaway,
-        (Role::Client, Kind::Headers) if payload.len() == 0 => Event::Headers { call_id, payload },
-        (Role::Client, Kind::Headers) => return Err(Violation::Entry("message with a kind that has none")),
-        (_, Kind::Nop) => return Ok(None),
-        (Role::Client, _) => return Err(Violation::Entry("a server sends neither requests nor cancels")),
-        (Role::Server, _) => return Err(Violation::Entry("a client sends neither replies nor goaway")),
-    }))
 }

@@ -1,18 +1,19 @@
 //! Encoding where a message travels: into a slot by our own copy, in pieces where somebody waits for them.
 
+use std::mem;
+
 use bytes::buf::UninitSlice;
 use bytes::{Buf, BufMut};
-use prost::Message;
 
 use crate::layout::copy_to_slot;
-use crate::rpc::Status;
+use crate::rpc::{Encode, Excess, Status, encoded, put_repeated, put_slices};
 
 /// Encodes a message into `bytes`, which are as many as `encoded_len` promised.
 ///
 /// # Errors
 /// `Internal` if it is not as long.
 #[inline]
-pub(super) fn encode<M: Message>(message: &M, bytes: &mut [u8]) -> Result<(), Status> {
+pub(super) fn encode<M: Encode>(message: &M, bytes: &mut [u8]) -> Result<(), Status> {
     encode_in_pieces(message, bytes, usize::MAX, |_| ())
 }
 
@@ -22,18 +23,16 @@ pub(super) fn encode<M: Message>(message: &M, bytes: &mut [u8]) -> Result<(), St
 /// # Errors
 /// As for [`encode`].
 #[inline]
-pub(super) fn encode_in_pieces<M: Message>(
+pub(super) fn encode_in_pieces<M: Encode>(
     message: &M,
     bytes: &mut [u8],
     piece: usize,
     on_piece: impl FnMut(usize),
 ) -> Result<(), Status> {
-    let due = piece.min(bytes.len());
-    let mut writer = Writer { bytes, written: 0, due, piece, on_piece };
-    match message.encode(&mut writer) {
-        Ok(()) if writer.remaining_mut() == 0 => Ok(()),
-        _ => Err(Status::wrong_length()),
-    }
+    let (len, due) = (bytes.len(), piece.min(bytes.len()));
+    let mut writer = Writer { bytes, written: 0, excess: Excess::default(), due, piece, on_piece };
+    let outcome = message.encode(&mut writer);
+    encoded(outcome, len, writer.excess.beside(writer.written))
 }
 
 /// Encodes a message that travels in its entry, whose bytes need no copying of ours.
@@ -41,16 +40,66 @@ pub(super) fn encode_in_pieces<M: Message>(
 /// # Errors
 /// As for [`encode`].
 #[inline]
-pub(super) fn encode_short<M: Message>(message: &M, mut bytes: &mut [u8]) -> Result<(), Status> {
-    match message.encode(&mut bytes) {
-        Ok(()) if bytes.is_empty() => Ok(()),
-        _ => Err(Status::wrong_length()),
+pub(super) fn encode_short<M: Encode>(message: &M, bytes: &mut [u8]) -> Result<(), Status> {
+    let len = bytes.len();
+    let mut room = Room { rest: bytes, excess: Excess::default() };
+    let outcome = message.encode(&mut room);
+    encoded(outcome, len, room.excess.beside(len - room.rest.len()))
+}
+
+/// Short memory, from front to back. What a slice as such does as well, except that it panics where there is
+/// no room.
+struct Room<'a> {
+    rest: &'a mut [u8],
+    excess: Excess,
+}
+
+// SAFETY: `chunk_mut` is the rest of the memory, and `advance_mut` leaves what is advanced past.
+unsafe impl BufMut for Room<'_> {
+    #[inline]
+    fn remaining_mut(&self) -> usize {
+        self.rest.len()
+    }
+
+    #[inline]
+    unsafe fn advance_mut(&mut self, count: usize) {
+        assert!(count <= self.rest.len(), "advanced past the end of an entry");
+        self.rest = &mut mem::take(&mut self.rest)[count..];
+    }
+
+    #[inline]
+    fn chunk_mut(&mut self) -> &mut UninitSlice {
+        UninitSlice::new(self.rest)
+    }
+
+    #[inline]
+    fn put<T: Buf>(&mut self, source: T) {
+        put_slices(self, source);
+    }
+
+    #[inline]
+    fn put_bytes(&mut self, byte: u8, count: usize) {
+        if count > self.remaining_mut() {
+            return self.excess.drop(count);
+        }
+        put_repeated(self, byte, count);
+    }
+
+    #[inline]
+    fn put_slice(&mut self, source: &[u8]) {
+        if source.len() > self.rest.len() {
+            return self.excess.drop(source.len());
+        }
+        let (now, rest) = mem::take(&mut self.rest).split_at_mut(source.len());
+        now.copy_from_slice(source);
+        self.rest = rest;
     }
 }
 
 struct Writer<'a, F> {
     bytes: &'a mut [u8],
     written: usize,
+    excess: Excess,
     /// Where the piece ends.
     due: usize,
     piece: usize,
@@ -93,17 +142,22 @@ unsafe impl<F: FnMut(usize)> BufMut for Writer<'_, F> {
     }
 
     #[inline]
-    fn put<T: Buf>(&mut self, mut source: T) {
-        while source.has_remaining() {
-            let count = source.chunk().len();
-            self.put_slice(source.chunk());
-            source.advance(count);
+    fn put<T: Buf>(&mut self, source: T) {
+        put_slices(self, source);
+    }
+
+    fn put_bytes(&mut self, byte: u8, count: usize) {
+        if count > self.remaining_mut() {
+            return self.excess.drop(count);
         }
+        put_repeated(self, byte, count);
     }
 
     #[inline]
     fn put_slice(&mut self, mut source: &[u8]) {
-        assert!(source.len() <= self.remaining_mut(), "written past the end of a slot");
+        if source.len() > self.remaining_mut() {
+            return self.excess.drop(source.len());
+        }
         while !source.is_empty() {
             let room = self.room();
             let (now, rest) = source.split_at(source.len().min(room.len()));
@@ -117,6 +171,7 @@ unsafe impl<F: FnMut(usize)> BufMut for Writer<'_, F> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rpc::CodecError;
     use bytes::Bytes;
 
     /// Encodes a `BytesValue`, and returns its bytes and what was said on the way.
@@ -124,7 +179,7 @@ mod tests {
         let message = Bytes::from((0..len).map(|i| i as u8).collect::<Vec<_>>());
         let (mut bytes, mut said) = (vec![0; message.encoded_len()], Vec::new());
         encode_in_pieces(&message, &mut bytes, piece, |written| said.push(written)).unwrap();
-        assert_eq!(bytes, message.encode_to_vec());
+        assert_eq!(bytes, prost::Message::encode_to_vec(&message));
         (bytes, said)
     }
 
@@ -139,15 +194,57 @@ mod tests {
         assert_eq!(pieces(997, 1).1, (1..1000).collect::<Vec<_>>());
     }
 
-    #[test]
-    fn a_message_of_another_length_is_an_error() {
-        let message = Bytes::from_static(b"abc");
-        for len in [0, 4, 6, 100] {
-            let failure = encode(&message, &mut vec![0; len]).unwrap_err();
-            assert!(failure.message().contains("encoded_len"), "{failure}");
+    /// Bytes that are written by each of the ways that there are.
+    struct Mixed(usize);
+
+    impl Encode for Mixed {
+        fn encoded_len(&self) -> usize {
+            self.0 * 3 + 13
         }
-        encode(&message, &mut [0; 5]).unwrap();
-        assert!(encode_short(&message, &mut [0; 6]).is_err() && encode_short(&message, &mut [0; 4]).is_err());
-        encode_short(&message, &mut [0; 5]).unwrap();
+
+        fn encode(&self, to: &mut impl BufMut) -> Result<(), CodecError> {
+            to.put_slice(&vec![1; self.0]);
+            to.put_u8(2);
+            to.put(Bytes::from(vec![3; self.0]).chain(&b"four"[..]));
+            to.put_u64_le(5);
+            to.put_bytes(6, self.0);
+            Ok(())
+        }
+    }
+
+    impl Mixed {
+        fn encoded(&self) -> Vec<u8> {
+            let mut bytes = Vec::new();
+            Encode::encode(self, &mut bytes).unwrap();
+            bytes
+        }
+    }
+
+    #[test]
+    fn all_ways_to_write_are_one() {
+        for len in [0, 1, 64, 65, 500] {
+            let (message, mut bytes) = (Mixed(len), vec![0; len * 3 + 13]);
+            encode_short(&message, &mut bytes).unwrap();
+            assert_eq!(bytes, message.encoded());
+            for piece in [1, 100, usize::MAX] {
+                bytes.fill(0);
+                encode_in_pieces(&message, &mut bytes, piece, |_| ()).unwrap();
+                assert_eq!(bytes, message.encoded(), "in pieces of {piece}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_of_another_length_is_an_error_that_names_both() {
+        let all = [Mixed(10), Mixed(100)].map(|message| message.encoded_len());
+        for (message, all) in [Mixed(10), Mixed(100)].iter().zip(all) {
+            for len in (0..all + 20).filter(|&len| len != all) {
+                let says = format!("encoded_len() says {len} bytes, and it encodes to {all}");
+                for write in [encode, encode_short] {
+                    let failure = write(message, &mut vec![0; len]).unwrap_err();
+                    assert!(failure.message().contains(&says), "{failure}");
+                }
+            }
+        }
     }
 }

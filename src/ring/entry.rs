@@ -168,6 +168,7 @@ impl Entry {
 
     /// The same request, of a call that has streams. Without a message yet, if messages are to follow.
     #[must_use]
+    #[inline(always)]
     pub(crate) fn with_shape(mut self, shape: Shape) -> Self {
         let flags = match shape {
             Shape::Unary => 0,

@@ -8,11 +8,12 @@ use std::io;
 
 use bytes::buf::UninitSlice;
 use bytes::{Buf, BufMut};
-use prost::Message;
 
 use crate::os::SharedFile;
+use crate::rpc::codec::{Encode, encoded};
 use crate::rpc::pool::PooledBuf;
 use crate::rpc::private::Private;
+use crate::rpc::room::{Excess, put_repeated, put_slices};
 use crate::rpc::status::Status;
 
 /// Bytes that are gathered before they are written.
@@ -83,17 +84,16 @@ pub(crate) fn read_message(
 ///
 /// # Errors
 /// `Internal` if it encodes to more or fewer bytes; `ResourceExhausted` if they cannot be written.
-pub(crate) fn write_message<M: Message>(
+pub(crate) fn write_message<M: Encode>(
     file: &SharedFile,
     message: &M,
     len: usize,
     letter: Letter,
 ) -> Result<(), Status> {
     let mut writer = Writer::new(file, len);
-    match message.encode(&mut writer) {
-        Ok(()) if writer.remaining_mut() == 0 => writer.finish(letter),
-        _ => Err(Status::wrong_length()),
-    }
+    let outcome = message.encode(&mut writer);
+    encoded(outcome, len, writer.excess.beside(len - writer.left))?;
+    writer.finish(letter)
 }
 
 /// Copies bytes into the file.
@@ -115,6 +115,7 @@ struct Writer<'a> {
     position: usize,
     /// Bytes that may still come.
     left: usize,
+    excess: Excess,
     /// The first failure. What comes after it is dropped.
     failure: io::Result<()>,
 }
@@ -122,7 +123,7 @@ struct Writer<'a> {
 impl<'a> Writer<'a> {
     fn new(file: &'a SharedFile, len: usize) -> Self {
         let gathered = PooledBuf::with_room_for(len.min(GATHERED));
-        Self { file, gathered, position: 0, left: len, failure: Ok(()) }
+        Self { file, gathered, position: 0, left: len, excess: Excess::default(), failure: Ok(()) }
     }
 
     fn write(&mut self, bytes: &[u8]) {
@@ -183,16 +184,21 @@ unsafe impl BufMut for Writer<'_> {
         UninitSlice::uninit(&mut room[..len])
     }
 
-    fn put<T: Buf>(&mut self, mut source: T) {
-        while source.has_remaining() {
-            let count = source.chunk().len();
-            self.put_slice(source.chunk());
-            source.advance(count);
+    fn put<T: Buf>(&mut self, source: T) {
+        put_slices(self, source);
+    }
+
+    fn put_bytes(&mut self, byte: u8, count: usize) {
+        if count > self.left {
+            return self.excess.drop(count);
         }
+        put_repeated(self, byte, count);
     }
 
     fn put_slice(&mut self, mut source: &[u8]) {
-        assert!(source.len() <= self.left, "written past the end of a message");
+        if source.len() > self.left {
+            return self.excess.drop(source.len());
+        }
         self.left -= source.len();
         if source.len() >= LONG {
             self.flush();
@@ -216,6 +222,7 @@ mod tests {
     use std::fs::File;
 
     use bytes::Bytes;
+    use prost::Message;
 
     use super::*;
 
@@ -261,7 +268,7 @@ mod tests {
                 parts: lengths.iter().map(|&len| bytes(len)).collect(),
                 last: bytes(lengths.len()).to_vec(),
             };
-            let len = message.encoded_len();
+            let len = Message::encoded_len(&message);
             write_message(&file, &message, len, Letter::Request).unwrap();
             assert!(read(&file, len) == message.encode_to_vec(), "{lengths:?}");
         }
@@ -294,10 +301,12 @@ mod tests {
     #[test]
     fn a_message_of_another_length_is_an_error() {
         let (_dir, file) = file(4096);
-        let failure = write_message(&file, &bytes(3), 6, Letter::Reply).unwrap_err();
-        assert!(failure.message().contains("encoded_len"), "{failure}");
-        let failure = write_message(&file, &bytes(3), 4, Letter::Reply).unwrap_err();
-        assert!(failure.message().contains("encoded_len"), "{failure}");
+        // A tag, a length and three bytes.
+        for len in [0, 1, 3, 4, 6] {
+            let failure = write_message(&file, &bytes(3), len, Letter::Reply).unwrap_err();
+            let says = format!("encoded_len() says {len} bytes, and it encodes to 5");
+            assert!(failure.message().contains(&says), "{failure}");
+        }
     }
 
     #[test]

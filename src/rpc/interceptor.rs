@@ -238,8 +238,8 @@ pub struct IncomingCall {
 }
 
 impl IncomingCall {
-    pub(crate) fn new(method: Arc<str>, metadata: Metadata, context: request::Context) -> Self {
-        Self { method, metadata: MetadataMap::from_pairs(metadata.initial), context }
+    pub(crate) fn new(method: Arc<str>, metadata: Option<Box<Metadata>>, context: request::Context) -> Self {
+        Self { method, metadata: MetadataMap::initial(metadata), context }
     }
 
     /// What the handler is to be told.

@@ -5,6 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use thiserror::Error;
 
+use crate::rpc::rare::Rare;
 use crate::wire::{Metadata, Pair, check_key, check_text};
 
 /// What is said of a call apart from its messages: keys, each with one or more values.
@@ -30,11 +31,8 @@ use crate::wire::{Metadata, Pair, check_key, check_text};
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct MetadataMap(
     /// One word wide where there is nothing, because most calls have nothing to say.
-    Option<Box<Pairs>>,
+    Rare<Vec<Pair>>,
 );
-
-#[derive(Clone, PartialEq, Eq, Default)]
-struct Pairs(Vec<Pair>);
 
 /// Why metadata are refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -63,12 +61,13 @@ impl<'a> MetadataValue<'a> {
 impl MetadataMap {
     /// An empty map.
     pub const fn new() -> Self {
-        Self(None)
+        Self(Rare::NONE)
     }
 
     /// Whether there is nothing in it.
+    #[inline]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.0.get().is_none_or(Vec::is_empty)
     }
 
     /// How many values there are, of all keys.
@@ -145,15 +144,15 @@ impl MetadataMap {
     /// Takes a key and its values out; how many values that were.
     pub fn remove(&mut self, key: impl AsRef<str>) -> usize {
         let before = self.len();
-        if let Some(pairs) = &mut self.0 {
-            pairs.0.retain(|pair| pair.key != key.as_ref());
+        if let Some(pairs) = self.0.get_mut() {
+            pairs.retain(|pair| pair.key != key.as_ref());
         }
         before - self.len()
     }
 
     /// Takes everything out.
     pub fn clear(&mut self) {
-        self.0 = None;
+        self.0 = Rare::NONE;
     }
 
     fn put(&mut self, only: bool, key: &str, value: Value) -> Result<(), MetadataError> {
@@ -173,12 +172,12 @@ impl MetadataMap {
         if only {
             self.remove(key);
         }
-        self.0.get_or_insert_default().0.push(Pair { key: key.to_owned(), value });
+        self.0.get_or_default().push(Pair { key: key.to_owned(), value });
         Ok(())
     }
 
     fn pairs(&self) -> &[Pair] {
-        self.0.as_ref().map_or(&[], |pairs| &pairs.0)
+        self.0.get().map_or(&[], Vec::as_slice)
     }
 
     /// As they travel.
@@ -192,13 +191,25 @@ impl MetadataMap {
     }
 
     /// The same, given up.
-    pub(crate) fn into_pairs(self) -> Vec<Pair> {
-        self.0.map_or_else(Vec::new, |pairs| pairs.0)
+    pub(crate) fn into_pairs(mut self) -> Vec<Pair> {
+        self.0.take().unwrap_or_default()
+    }
+
+    /// Those before a message, if any came.
+    #[inline(always)]
+    pub(crate) fn initial(metadata: Option<Box<Metadata>>) -> Self {
+        metadata.map_or(Self(Rare::NONE), Self::initial_of)
+    }
+
+    #[cold]
+    #[expect(clippy::boxed_local, reason = "unpacked out of line")]
+    fn initial_of(metadata: Box<Metadata>) -> Self {
+        Self::from_pairs(metadata.initial)
     }
 
     /// As they came, and were checked.
     pub(crate) fn from_pairs(pairs: Vec<Pair>) -> Self {
-        Self((!pairs.is_empty()).then(|| Box::new(Pairs(pairs))))
+        Self(if pairs.is_empty() { Rare::NONE } else { Rare::new(pairs) })
     }
 }
 

@@ -12,6 +12,9 @@ const SHARE_FROM: usize = 1024;
 
 /// Short private bytes, read from front to back. What a slice as such does as well, except that it makes a
 /// `bytes` field of two allocations.
+///
+/// One that is shared from the start, and not when it is first cloned, would save another allocation for
+/// messages that are passed on, and costs every other one a locked instruction.
 pub(crate) struct Short<'a>(pub(crate) &'a [u8]);
 
 impl Buf for Short<'_> {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::os::Credentials;
 use crate::rpc::metadata::MetadataMap;
+use crate::rpc::rare::Rare;
 use crate::rpc::wanted::Wanted;
 use crate::wire::Metadata;
 
@@ -33,8 +34,9 @@ impl<T> Request<T> {
         Self { message, metadata: MetadataMap::new(), context: Context::default() }
     }
 
-    pub(crate) fn received(message: T, metadata: Metadata, context: Context) -> Self {
-        Self { message, metadata: MetadataMap::from_pairs(metadata.initial), context }
+    #[inline(always)]
+    pub(crate) fn received(message: T, metadata: Option<Box<Metadata>>, context: Context) -> Self {
+        Self { message, metadata: MetadataMap::initial(metadata), context }
     }
 
     /// The metadata as they travel before the message.
@@ -109,64 +111,78 @@ impl<T> From<T> for Request<T> {
 #[derive(Debug, Clone)]
 pub struct Response<T> {
     message: T,
+    /// What is said beside the message: one word where there is nothing, because most answers say no more.
+    remarks: Rare<Remarks>,
+}
+
+/// What is said before a message and after it.
+#[derive(Debug, Clone, Default)]
+struct Remarks {
     metadata: MetadataMap,
     trailers: MetadataMap,
 }
 
+/// Nothing.
+static NO_REMARKS: Remarks = Remarks { metadata: MetadataMap::new(), trailers: MetadataMap::new() };
+
 impl<T> Response<T> {
     /// Wraps a message.
+    #[inline]
     pub fn new(message: T) -> Self {
-        Self { message, metadata: MetadataMap::new(), trailers: MetadataMap::new() }
+        Self { message, remarks: Rare::NONE }
     }
 
-    pub(crate) fn received(message: T, metadata: Metadata) -> Self {
-        Self {
-            message,
-            metadata: MetadataMap::from_pairs(metadata.initial),
-            trailers: MetadataMap::from_pairs(metadata.trailing),
-        }
+    #[inline(always)]
+    pub(crate) fn received(message: T, metadata: Option<Box<Metadata>>) -> Self {
+        Self { message, remarks: metadata.map_or(Rare::NONE, remarks_of) }
     }
 
-    /// Whether there is anything but the message.
-    pub(crate) fn has_metadata(&self) -> bool {
-        !(self.metadata.is_empty() && self.trailers.is_empty())
+    /// Whether there may be anything but the message.
+    #[inline(always)]
+    pub(crate) fn has_remarks(&self) -> bool {
+        self.remarks.get().is_some()
     }
 
     /// Everything but the message, as it travels before that.
     pub(crate) fn encoded_metadata(&self) -> Vec<u8> {
-        let (initial, trailing) = (self.metadata.to_pairs(), self.trailers.to_pairs());
+        let (initial, trailing) = (self.metadata().to_pairs(), self.trailers().to_pairs());
         Metadata { initial, trailing, details: Bytes::new() }.encode()
     }
 
     /// Message, initial metadata, trailing metadata.
-    pub(crate) fn into_parts(self) -> (T, MetadataMap, MetadataMap) {
-        (self.message, self.metadata, self.trailers)
+    pub(crate) fn into_parts(mut self) -> (T, MetadataMap, MetadataMap) {
+        let Remarks { metadata, trailers } = self.remarks.take().unwrap_or_default();
+        (self.message, metadata, trailers)
     }
 
     /// The same answer with another message.
     pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Response<U> {
-        Response { message: change(self.message), metadata: self.metadata, trailers: self.trailers }
+        Response { message: change(self.message), remarks: self.remarks }
     }
 
     /// What the handler says before its message.
     pub fn metadata(&self) -> &MetadataMap {
-        &self.metadata
+        &self.remarks().metadata
     }
 
     /// The same, to be added to before the answer is given.
     pub fn metadata_mut(&mut self) -> &mut MetadataMap {
-        &mut self.metadata
+        &mut self.remarks.get_or_default().metadata
     }
 
     /// What the handler says after its message. Of a response that is a stream these come with its end, and
     /// are the stream's.
     pub fn trailers(&self) -> &MetadataMap {
-        &self.trailers
+        &self.remarks().trailers
     }
 
     /// The same, to be added to before the answer is given.
     pub fn trailers_mut(&mut self) -> &mut MetadataMap {
-        &mut self.trailers
+        &mut self.remarks.get_or_default().trailers
+    }
+
+    fn remarks(&self) -> &Remarks {
+        self.remarks.get().unwrap_or(&NO_REMARKS)
     }
 
     /// The message.
@@ -183,6 +199,14 @@ impl<T> Response<T> {
     pub fn into_inner(self) -> T {
         self.message
     }
+}
+
+#[cold]
+#[expect(clippy::boxed_local, reason = "unpacked out of line")]
+fn remarks_of(metadata: Box<Metadata>) -> Rare<Remarks> {
+    let Metadata { initial, trailing, .. } = *metadata;
+    let (metadata, trailers) = (MetadataMap::from_pairs(initial), MetadataMap::from_pairs(trailing));
+    Rare::new(Remarks { metadata, trailers })
 }
 
 impl<T> From<T> for Response<T> {

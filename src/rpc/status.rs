@@ -205,13 +205,6 @@ constructors! {
 }
 
 impl Status {
-    /// A message encodes to another length than it said. Only a hand-written one can do this, and what it
-    /// left unwritten is not for the peer to see.
-    #[cold]
-    pub(crate) fn wrong_length() -> Self {
-        Self::internal("the message's encoded_len() is not what it encodes to")
-    }
-
     /// A status of any code.
     ///
     /// The text may have any length here; its first 4 KiB reach the peer.
@@ -274,7 +267,8 @@ impl Status {
     /// The same status, with what came before its text. What was said at the beginning of the call counts as
     /// said at its end.
     #[cold]
-    pub(crate) fn with_metadata(mut self, mut metadata: Metadata) -> Self {
+    pub(crate) fn with_metadata(mut self, metadata: Option<Box<Metadata>>) -> Self {
+        let Some(mut metadata) = metadata else { return self };
         metadata.initial.append(&mut metadata.trailing);
         self.0.details = metadata.details;
         self.0.metadata = MetadataMap::from_pairs(metadata.initial);

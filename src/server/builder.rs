@@ -8,13 +8,12 @@ use std::sync::atomic::AtomicU64;
 use std::thread;
 use std::time::Duration;
 
-use prost::Message;
 use thiserror::Error;
 
 use crate::connection::{Config, check_methods, limit_setters};
 use crate::os::{Doorbell, FileStore, LONGEST_FILE, Listener};
 use crate::raw::{Payload, RawBody};
-use crate::rpc::{Chain, IncomingCall, Interceptor, Request, Response, Status};
+use crate::rpc::{Chain, Decode, Encode, IncomingCall, Interceptor, Request, Response, Status};
 use crate::server::admission::Admission;
 use crate::server::classic::ClassicFiles;
 use crate::server::exchange::Replier;
@@ -134,8 +133,8 @@ impl ServerBuilder {
     /// Client and server agree on names, not on types: the messages must be those of the method's clients.
     pub fn unary<Req, Resp, H>(mut self, name: impl Into<String>, handler: H) -> Self
     where
-        Req: Message + Default,
-        Resp: Message,
+        Req: Decode,
+        Resp: Encode,
         H: Fn(Request<Req>) -> Result<Response<Resp>, Status> + Send + Sync + 'static,
     {
         self.router.add_unary(name.into(), Box::new(move |exchange| exchange.unary(&handler)));

@@ -3,12 +3,10 @@
 use std::sync::Arc;
 use std::task::Waker;
 
-use prost::Message;
-
 use crate::connection::{SendFailure, Slot};
 use crate::os::{Credentials, SharedFile};
 use crate::raw::{Loan, RawBody};
-use crate::rpc::{Letter, Response, Status, Wanted, write_bytes, write_message};
+use crate::rpc::{Encode, Letter, Response, Status, Wanted, write_bytes, write_message};
 use crate::server::peer::{Answer, Peer};
 
 /// A client whose messages lie in a file, and whose calls and replies are named on the socket.
@@ -126,7 +124,7 @@ impl Caller<'_> {
 
     /// Answers with a message.
     #[inline(always)]
-    pub(super) fn reply<M: Message>(self, answer: Answer, response: &Response<M>) {
+    pub(super) fn reply<M: Encode>(self, answer: Answer, response: &Response<M>) {
         match self {
             Self::Ring(peer) => peer.reply(answer, response),
             // Their protocol carries no metadata.
@@ -173,7 +171,7 @@ impl Caller<'_> {
 
 #[cold]
 #[inline(never)]
-fn reply_on_socket<M: Message>(peer: &dyn SocketPeer, call_id: u32, message: &M) {
+fn reply_on_socket<M: Encode>(peer: &dyn SocketPeer, call_id: u32, message: &M) {
     let len = message.encoded_len();
     peer.answer(call_id, len as u64, &|file| write_message(file, message, len, Letter::Reply));
 }

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::connection::{
-    Arrived, CloseReason, Event, Flow, Link, Polled, Session, SocketState, Watch, read_control,
+    Arrived, CloseReason, Event, EventHandler, Flow, Link, Polled, Session, SocketState, Watch, read_control,
 };
 use crate::error::Violation;
 use crate::os::{Interest, Poller, RoomWatch, current_cpu};
 use crate::ring::{Shape, UNKNOWN_CPU};
-use crate::rpc::{REFUSED, Record, Status};
+use crate::rpc::{REFUSED, Status};
 use crate::server::caller::Caller;
-use crate::server::exchange::{Incoming, serve};
 use crate::server::flows::Flows;
+use crate::server::incoming::{Incoming, Streams};
 use crate::server::peer::Peer;
 use crate::server::reactor::Shared;
 use crate::server::seats::Seat;
@@ -147,8 +147,8 @@ impl Connection {
             if self.peer.is_congested() {
                 return served > 0;
             }
-            let (peer, flows) = (&self.peer, &mut self.flows);
-            match self.session.poll(&peer.link, |event| handle(peer, flows, shared, event)) {
+            let mut handler = Handler { peer: &self.peer, flows: &mut self.flows, shared };
+            match self.session.poll(&self.peer.link, &mut handler) {
                 Ok(Polled::Event(len) | Polled::Part(len)) => bytes += len,
                 Ok(Polled::Nothing) => {}
                 Ok(Polled::Empty) => return served > 0,
@@ -294,8 +294,8 @@ impl Connection {
     fn drain(&mut self, shared: &Shared) {
         self.session.on_dry();
         for _ in 0..self.session.most_left(&self.peer.link) {
-            let (peer, flows) = (&self.peer, &mut self.flows);
-            match self.session.poll(&peer.link, |event| handle(peer, flows, shared, event)) {
+            let mut handler = Handler { peer: &self.peer, flows: &mut self.flows, shared };
+            match self.session.poll_late(&self.peer.link, &mut handler) {
                 Ok(Polled::Event(_) | Polled::Nothing | Polled::Part(_)) => {}
                 Ok(Polled::ReadSocket) => self.session.on_dry(),
                 Ok(Polled::Empty) => return,
@@ -320,55 +320,59 @@ impl Drop for Connection {
 }
 
 /// Does what an event asks for; the bytes that came with it.
-#[inline(always)]
-fn handle(
-    peer: &Arc<Peer>,
-    flows: &mut Flows,
-    shared: &Shared,
-    event: Event<'_>,
-) -> Result<usize, Violation> {
-    let len = event.len();
-    match event {
-        Event::Request { call_id, method, deadline_us, shape, payload } => {
-            peer.calls.begin(call_id)?;
-            let (flow, many) = match shape {
-                Shape::Unary => (None, false),
-                streams => begin_streams(peer, flows, call_id, streams)?,
-            };
-            let call = Incoming { call_id, method, deadline: deadline_of(deadline_us), flow, many };
-            if shared.is_draining() {
-                let status = Status::unavailable(REFUSED);
-                let executor = shared.dispatch.executor();
-                let record = Record::default();
-                serve(Caller::Ring(peer), executor, call, payload, record, |exchange| exchange.fail(&status));
-            } else {
-                shared.dispatch.call(Caller::Ring(peer), call, payload);
+struct Handler<'a> {
+    peer: &'a Arc<Peer>,
+    flows: &'a mut Flows,
+    shared: &'a Shared,
+}
+
+impl EventHandler for Handler<'_> {
+    type Outcome = usize;
+
+    #[inline(always)]
+    fn handle(&mut self, event: Event<'_>) -> Result<usize, Violation> {
+        let Self { peer, flows, shared } = self;
+        let len = event.len();
+        match event {
+            Event::Request { call_id, method, deadline_us, shape, payload } => {
+                peer.calls.begin(call_id)?;
+                let streams = match shape {
+                    Shape::Unary => None,
+                    streams => Some(begin_streams(peer, flows, call_id, streams)?),
+                };
+                let call = Incoming { call_id, method, deadline: deadline_of(deadline_us), streams };
+                let (dispatch, caller) = (&shared.dispatch, Caller::Ring(peer));
+                if shared.is_draining() {
+                    dispatch.refuse(caller, call, payload, &Status::unavailable(REFUSED));
+                } else {
+                    dispatch.call(caller, call, payload);
+                }
             }
-        }
-        Event::Cancel { call_id } => flows.cancel(&peer.calls, call_id),
-        Event::Message { call_id, payload } => {
-            if let Some(flow) = flows.expect(call_id)?
-                && receive(peer, flow, call_id, payload)?
-            {
-                flows.woke();
-            }
-        }
-        // These two may be late: of no use to a call that has ended, and no harm.
-        Event::End { call_id } => flows.find(call_id).map_or(Ok(()), |flow| flow.end())?,
-        Event::Credit { call_id, bytes } => {
-            if let Some(flow) = flows.find(call_id) {
-                let may_wait = !flow.may_send();
-                flow.credit(bytes)?;
-                if may_wait {
+            Event::Cancel { call_id } => flows.cancel(&peer.calls, call_id),
+            Event::Message { call_id, payload } => {
+                if let Some(flow) = flows.expect(call_id)?
+                    && receive(peer, flow, call_id, payload)?
+                {
                     flows.woke();
                 }
             }
+            // These two may be late: of no use to a call that has ended, and no harm.
+            Event::End { call_id } => flows.find(call_id).map_or(Ok(()), |flow| flow.end())?,
+            Event::Credit { call_id, bytes } => {
+                if let Some(flow) = flows.find(call_id) {
+                    let may_wait = !flow.may_send();
+                    flow.credit(bytes)?;
+                    if may_wait {
+                        flows.woke();
+                    }
+                }
+            }
+            Event::Reply { .. } | Event::Headers { .. } | Event::Goaway => {
+                unreachable!("the session admits by role")
+            }
         }
-        Event::Reply { .. } | Event::Headers { .. } | Event::Goaway => {
-            unreachable!("the session admits by role")
-        }
+        Ok(len)
     }
-    Ok(len)
 }
 
 /// A message has come for a handler. True if the handler has waited for it.
@@ -386,12 +390,12 @@ fn receive(peer: &Peer, flow: &Flow, call_id: u32, mut payload: Arrived<'_>) -> 
 
 /// A request has come whose call has streams.
 #[cold]
-fn begin_streams(
+fn begin_streams<'a>(
     peer: &Peer,
-    flows: &mut Flows,
+    flows: &'a mut Flows,
     call_id: u32,
     shape: Shape,
-) -> Result<(Option<Arc<Flow>>, bool), Violation> {
+) -> Result<Streams<'a>, Violation> {
     let window = peer.link.limits().stream_window;
     if window == 0 {
         return Err(Violation::Limit("a call with streams, where stream_window is zero".into()));
@@ -400,7 +404,7 @@ fn begin_streams(
     if !many {
         flow.end()?;
     }
-    Ok((Some(flow), many))
+    Ok(Streams { flow, many })
 }
 
 /// When a call that came in just now expires. The largest duration stands for itself and all beyond.

@@ -7,12 +7,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
-use prost::Message;
-
-use crate::rpc::{Record, Response, Span, Status};
+use crate::rpc::{Encode, Record, Response, Span, Status};
 use crate::server::caller::{Caller, OwnedCaller};
-use crate::server::exchange::{Incoming, log_panic, panic_text};
+use crate::server::exchange::{log_panic, panic_text};
 use crate::server::executor::Counted;
+use crate::server::incoming::{Incoming, OwnedIncoming};
 use crate::server::peer::Answer;
 
 /// A handler under way, and whom its answer goes to.
@@ -24,7 +23,7 @@ pub(super) struct Detached<F> {
 /// An answer that is owed; if nobody gives it, the call fails.
 pub(super) struct Owed {
     caller: OwnedCaller,
-    call: Incoming,
+    call: OwnedIncoming,
     answer: Answer,
     given: bool,
     record: Record,
@@ -41,7 +40,7 @@ impl<F> Detached<F> {
 impl<F, Resp> Future for Detached<F>
 where
     F: Future<Output = Result<Response<Resp>, Status>>,
-    Resp: Message,
+    Resp: Encode,
 {
     type Output = ();
 
@@ -59,7 +58,7 @@ where
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(outcome)) => owed.answer(outcome),
             Err(panic) => {
-                log_panic(owed.caller.as_ref(), &owed.call, &*panic);
+                log_panic(owed.caller.as_ref(), owed.call.method, &*panic);
                 owed.fail(&panic_text(&*panic));
             }
         }
@@ -70,7 +69,7 @@ where
 impl Owed {
     pub(super) fn new(
         caller: OwnedCaller,
-        call: Incoming,
+        call: OwnedIncoming,
         answer: Answer,
         counted: Counted,
         record: Record,
@@ -86,7 +85,7 @@ impl Owed {
         self.record.span()
     }
 
-    pub(super) fn call(&self) -> &Incoming {
+    pub(super) fn call(&self) -> &OwnedIncoming {
         &self.call
     }
 
@@ -96,21 +95,22 @@ impl Owed {
     }
 
     /// Has the call served after all, by what answers it.
-    pub(super) fn serve(mut self, serve: impl FnOnce(Caller<'_>, Incoming, Record)) {
+    pub(super) fn serve(mut self, serve: impl FnOnce(Caller<'_>, Incoming<'_>, Record)) {
         self.caller.as_ref().forget(self.call.call_id);
         self.given = true;
-        serve(self.caller.as_ref(), self.call.clone(), mem::take(&mut self.record));
+        let record = mem::take(&mut self.record);
+        serve(self.caller.as_ref(), self.call.as_ref(), record);
     }
 
     /// Whether anybody still waits for the answer.
     pub(super) fn check_wanted(&self) -> Result<(), Status> {
-        self.call.check_wanted(self.caller.as_ref())
+        self.call.as_ref().check_wanted(self.caller.as_ref())
     }
 
     /// The answer is about to be given.
     fn give(&mut self) {
         self.caller.as_ref().forget(self.call.call_id);
-        if let Some(flow) = &self.call.flow {
+        if let Some(flow) = self.call.flow() {
             flow.finish();
             // The call is over: nothing is granted any more.
             let _ = flow.stop_reading();
@@ -118,7 +118,7 @@ impl Owed {
         self.given = true;
     }
 
-    pub(super) fn answer<M: Message>(&mut self, outcome: Result<Response<M>, Status>) {
+    pub(super) fn answer<M: Encode>(&mut self, outcome: Result<Response<M>, Status>) {
         match self.check_wanted().and(outcome) {
             Err(status) => self.fail(&status),
             Ok(response) => {
@@ -127,7 +127,7 @@ impl Owed {
                 let reply = || self.caller.as_ref().reply(self.answer, &response);
                 // The reply may be of a type written by hand, which may panic as well.
                 if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(reply)) {
-                    log_panic(self.caller.as_ref(), &self.call, &*panic);
+                    log_panic(self.caller.as_ref(), self.call.method, &*panic);
                     self.fail(&panic_text(&*panic));
                 }
             }

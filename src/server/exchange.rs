@@ -6,19 +6,17 @@ use std::future::Future;
 use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{self, Poll, Waker};
 use std::time::Instant;
-
-use prost::{DecodeError, Message};
 
 use crate::connection::{Arrived, Flow, Outside, UNKNOWN_METHOD};
 use crate::layout::Handle;
 use crate::raw::{Loan, Payload};
-use crate::rpc::{Context, Entered, Record, Request, Response, Status};
+use crate::rpc::{CodecError, Context, Decode, Encode, Entered, Record, Request, Response, Status};
 use crate::server::caller::Caller;
 use crate::server::detached::{Detached, Owed};
 use crate::server::executor::Executor;
+use crate::server::incoming::Incoming;
 use crate::server::peer::Answer;
 use crate::server::router::RawHandler;
 use crate::server::streams::Outlet;
@@ -39,60 +37,12 @@ pub struct Exchange<'a>(&'a mut Held<'a>);
 pub(super) struct Held<'a> {
     caller: Caller<'a>,
     executor: &'a Executor,
-    call: Incoming,
+    call: Incoming<'a>,
     request: Arrived<'a>,
     /// The request's slot, if the answer is to give it back.
     released: Option<Handle>,
     answered: bool,
     record: Record,
-}
-
-/// Has a call served: it is answered when this returns.
-#[inline(always)]
-pub(super) fn serve(
-    caller: Caller<'_>,
-    executor: &Executor,
-    call: Incoming,
-    request: Arrived<'_>,
-    record: Record,
-    with: impl FnOnce(Exchange<'_>) -> Handled,
-) {
-    let mut held = Held { caller, executor, call, request, released: None, answered: false, record };
-    let Handled(()) = with(Exchange(&mut held));
-}
-
-/// A request, apart from its payload.
-#[derive(Debug, Clone)]
-pub(super) struct Incoming {
-    pub(super) call_id: u32,
-    pub(super) method: u32,
-    pub(super) deadline: Option<Instant>,
-    /// Its streams, if its client says that it has any.
-    pub(super) flow: Option<Arc<Flow>>,
-    /// Whether the client's messages follow.
-    pub(super) many: bool,
-}
-
-impl Incoming {
-    /// Whether anybody still waits for the answer.
-    #[inline]
-    pub(super) fn check_wanted(&self, caller: Caller<'_>) -> Result<(), Status> {
-        if self.is_late() {
-            return Err(too_late());
-        }
-        if caller.is_cancelled(self.call_id) {
-            return Err(given_up());
-        }
-        Ok(())
-    }
-}
-
-impl Incoming {
-    /// Whether its deadline has passed.
-    #[inline]
-    pub(super) fn is_late(&self) -> bool {
-        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
-    }
 }
 
 /// Proof that a call was answered: [`Exchange`]'s methods return it.
@@ -127,8 +77,8 @@ impl<'a> Exchange<'a> {
         handler: impl FnOnce(Request<Req>) -> Result<Response<Resp>, Status>,
     ) -> Handled
     where
-        Req: Message + Default,
-        Resp: Message,
+        Req: Decode,
+        Resp: Encode,
     {
         self.guarded(|held| {
             let response = held.run(|held, context| {
@@ -151,8 +101,8 @@ impl<'a> Exchange<'a> {
     #[inline]
     pub fn unary_async<Req, Resp, F>(self, handler: impl FnOnce(Request<Req>) -> F) -> Handled
     where
-        Req: Message + Default,
-        Resp: Message + 'static,
+        Req: Decode,
+        Resp: Encode + 'static,
         F: Future<Output = Result<Response<Resp>, Status>> + Send + 'static,
     {
         self.guarded(|held| {
@@ -182,7 +132,7 @@ impl<'a> Exchange<'a> {
 
     /// Has a handler that lasts served by `go`, with its one request.
     #[cold]
-    pub(super) fn one_request<Req: Message + Default>(
+    pub(super) fn one_request<Req: Decode>(
         self,
         go: impl FnOnce(&Executor, Request<Req>, Outlet),
     ) -> Handled {
@@ -265,11 +215,28 @@ impl<'a> Exchange<'a> {
 }
 
 impl<'a> Held<'a> {
+    #[inline(always)]
+    pub(super) fn new(
+        caller: Caller<'a>,
+        executor: &'a Executor,
+        call: Incoming<'a>,
+        request: Arrived<'a>,
+        record: Record,
+    ) -> Self {
+        Self { caller, executor, call, request, released: None, answered: false, record }
+    }
+
+    /// To be served: once this is gone, the call is answered, or others will answer it.
+    #[inline(always)]
+    pub(super) fn exchange(&'a mut self) -> Exchange<'a> {
+        Exchange(self)
+    }
+
     /// Runs a handler with the checks before and after it.
     #[inline(always)]
     fn run<T>(&mut self, handler: impl FnOnce(&mut Self, Context) -> Result<T, Status>) -> Result<T, Status> {
         self.check_wanted()?;
-        if self.call.flow.is_some() {
+        if self.call.streams.is_some() {
             return Err(other_shape());
         }
         let context = self.context();
@@ -288,7 +255,7 @@ impl<'a> Held<'a> {
     #[cold]
     fn detach<F, Resp>(&mut self, handler: Pin<Box<F>>)
     where
-        Resp: Message + 'static,
+        Resp: Encode + 'static,
         F: Future<Output = Result<Response<Resp>, Status>> + Send + 'static,
     {
         let call = Detached::new(handler, self.owe());
@@ -300,7 +267,7 @@ impl<'a> Held<'a> {
     pub(super) fn owe(&mut self) -> Owed {
         let (answer, record) = (self.hand_over(), mem::take(&mut self.record));
         self.answered = true;
-        Owed::new(self.caller.to_owned(), self.call.clone(), answer, self.executor.count(), record)
+        Owed::new(self.caller.to_owned(), self.call.to_owned(), answer, self.executor.count(), record)
     }
 
     /// What a handler of streams begins with.
@@ -308,10 +275,10 @@ impl<'a> Held<'a> {
     fn begin_streams<R>(
         &mut self,
         many: bool,
-        request: impl FnOnce(&mut Self) -> Result<(R, Metadata), Status>,
-    ) -> Result<(R, Metadata, Context), Status> {
+        request: impl FnOnce(&mut Self) -> Result<(R, Option<Box<Metadata>>), Status>,
+    ) -> Result<(R, Option<Box<Metadata>>, Context), Status> {
         self.check_wanted()?;
-        if self.call.flow.is_none() || self.call.many != many {
+        if self.call.streams.is_none_or(|streams| streams.many != many) {
             return Err(other_shape());
         }
         let (request, metadata) = request(self)?;
@@ -333,6 +300,7 @@ impl<'a> Held<'a> {
         self.executor
     }
 
+    #[inline(always)]
     pub(super) fn context(&self) -> Context {
         Context {
             deadline: self.call.deadline,
@@ -344,7 +312,7 @@ impl<'a> Held<'a> {
     /// Says that the handler, or the encoding of its reply, panicked.
     #[cold]
     pub(super) fn panicked(&mut self, panic: &(dyn Any + Send)) {
-        log_panic(self.caller, &self.call, panic);
+        log_panic(self.caller, self.call.method, panic);
         if !self.answered {
             self.fail(&panic_text(panic));
         }
@@ -357,7 +325,7 @@ impl<'a> Held<'a> {
     }
 
     #[inline(always)]
-    fn decode<Req: Message + Default>(&mut self) -> Result<(Req, Metadata), Status> {
+    fn decode<Req: Decode>(&mut self) -> Result<(Req, Option<Box<Metadata>>), Status> {
         let metadata = self.request().take_metadata();
         if self.request.len() >= RELEASE_WITH_REPLY
             && let Some(Outside::Slot(slot)) =
@@ -379,10 +347,15 @@ impl<'a> Held<'a> {
         self.finish(|caller, answer| caller.fail(answer, status));
     }
 
+    #[cold]
+    fn fail_unanswered(&mut self) {
+        self.fail(&Status::internal("the service dropped the call without an answer"));
+    }
+
     #[inline(always)]
     fn finish(&mut self, answer: impl FnOnce(Caller<'a>, Answer)) {
-        if let Some(flow) = &self.call.flow {
-            end_unserved(flow);
+        if let Some(streams) = self.call.streams {
+            end_unserved(streams.flow);
         }
         self.record.end(None);
         let owed = self.hand_over();
@@ -404,9 +377,9 @@ impl<'a> Held<'a> {
 
 /// Tells the server's log.
 #[cold]
-pub(super) fn log_panic(caller: Caller<'_>, call: &Incoming, panic: &(dyn Any + Send)) {
+pub(super) fn log_panic(caller: Caller<'_>, method: u32, panic: &(dyn Any + Send)) {
     let connection = caller.connection_id();
-    tracing::error!(%connection, method = call.method, panic = text_of(panic), "a handler panicked");
+    tracing::error!(%connection, method, panic = text_of(panic), "a handler panicked");
 }
 
 /// Tells the client.
@@ -437,24 +410,15 @@ fn other_shape() -> Status {
 }
 
 #[cold]
-pub(super) fn too_late() -> Status {
-    Status::deadline_exceeded("the deadline passed before the server had an answer")
-}
-
-#[cold]
-pub(super) fn given_up() -> Status {
-    Status::cancelled("the caller gave the call up")
-}
-
-#[cold]
-fn undecodable(error: &DecodeError) -> Status {
+fn undecodable(error: &CodecError) -> Status {
     Status::internal(format!("the request does not decode: {error}"))
 }
 
 impl Drop for Exchange<'_> {
+    #[inline(always)]
     fn drop(&mut self) {
         if !self.0.answered {
-            self.0.fail(&Status::internal("the service dropped the call without an answer"));
+            self.0.fail_unanswered();
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::connection::{Flow, call_index};
 use crate::error::Violation;
 use crate::server::calls::Calls;
-use crate::server::exchange::given_up;
+use crate::server::incoming::given_up;
 
 /// Those of a connection.
 #[derive(Debug, Default)]
@@ -20,14 +20,13 @@ pub(super) struct Flows {
 
 impl Flows {
     /// Streams of a call that has begun, and whose handler is to run.
-    pub(super) fn begin(&mut self, call_id: u32, window: u32) -> Arc<Flow> {
+    pub(super) fn begin(&mut self, call_id: u32, window: u32) -> &Arc<Flow> {
         let index = call_index(call_id);
         if index >= self.last.len() {
             self.last.resize(index + 1, None);
         }
         self.woke = true;
-        let flow = Flow::new(window);
-        self.last[index] = Some((call_id, flow.clone()));
+        let (_, flow) = self.last[index].insert((call_id, Flow::new(window)));
         flow
     }
 
@@ -94,7 +93,7 @@ mod tests {
     fn a_place_is_its_last_calls() {
         let mut flows = Flows::default();
         assert!(flows.find(0x0001_0002).is_none());
-        let first = flows.begin(0x0001_0002, 10);
+        let first = flows.begin(0x0001_0002, 10).clone();
         assert!(Arc::ptr_eq(flows.expect(0x0001_0002).unwrap().unwrap(), &first));
         assert!(flows.expect(0x0002_0002).is_err() && flows.find(0x0001_0001).is_none());
         flows.begin(0x0002_0002, 10);
@@ -131,7 +130,7 @@ mod tests {
         for cancel in cancel {
             let (mut flows, calls) = (Flows::default(), Arc::new(Calls::new(1)));
             calls.begin(0x0001_0000).unwrap();
-            let flow = flows.begin(0x0001_0000, 10);
+            let flow = flows.begin(0x0001_0000, 10).clone();
             let writer = Arc::new(Writer(calls.clone(), AtomicBool::new(false)));
             flow.watch_writer(&Waker::from(writer.clone()));
             cancel(&flows, &calls);

@@ -16,7 +16,7 @@ use std::task::{Context, Poll, Waker};
 use crate::connection::Received;
 use crate::rpc::{Chain, IncomingCall, Status};
 use crate::server::detached::Owed;
-use crate::server::exchange::{Exchange, Handled, Held, log_panic, panic_text, serve};
+use crate::server::exchange::{Exchange, Handled, Held, log_panic, panic_text};
 use crate::server::executor::Executor;
 use crate::server::router::Router;
 use crate::wire::Metadata;
@@ -116,7 +116,7 @@ impl Future for Detained {
             Ok(Poll::Ready(Ok(metadata))) => this.go_on(metadata),
             Ok(Poll::Ready(Err(status))) => owed.fail(&status),
             Err(panic) => {
-                log_panic(owed.caller().as_ref(), owed.call(), &*panic);
+                log_panic(owed.caller().as_ref(), owed.call().method, &*panic);
                 owed.fail(&panic_text(&*panic));
             }
         }
@@ -135,7 +135,8 @@ impl Detained {
                 request.put_metadata(metadata);
                 owed.serve(|caller, call, record| {
                     let _entered = record.enter();
-                    serve(caller, &executor, call, request, record, |exchange| router.route(exchange));
+                    let mut held = Held::new(caller, &executor, call, request, record);
+                    let _handled = router.route(held.exchange());
                 });
             });
         });

@@ -25,6 +25,7 @@ mod executor;
 mod flows;
 mod handshake;
 mod inboxes;
+mod incoming;
 mod interception;
 mod kind;
 mod opening;

@@ -2,8 +2,6 @@
 
 use std::sync::{Arc, Weak};
 
-use prost::Message;
-
 use crate::connection::{
     Filled, Head, Link, Prepared, SendFailure, encode_inline, prepare, prepare_annotated,
     prepare_bytes_behind,
@@ -11,7 +9,7 @@ use crate::connection::{
 use crate::layout::Handle;
 use crate::raw::RawBody;
 use crate::ring::{Entry, INLINE_BYTES};
-use crate::rpc::{Callers, Code, Listing, Response, Status};
+use crate::rpc::{Callers, Code, Encode, Listing, Response, Status, encode_to_vec};
 use crate::server::backlog::{Backlog, Queued};
 use crate::server::calls::Calls;
 
@@ -54,8 +52,8 @@ impl Peer {
 
     /// Answers with a message.
     #[inline(always)]
-    pub(super) fn reply<M: Message>(&self, answer: Answer, response: &Response<M>) {
-        if response.has_metadata() {
+    pub(super) fn reply<M: Encode>(&self, answer: Answer, response: &Response<M>) {
+        if response.has_remarks() {
             return self.reply_annotated(answer, response);
         }
         let message = response.get_ref();
@@ -70,25 +68,25 @@ impl Peer {
         };
         match filled {
             Ok(prepared) => self.send(answer, prepared),
-            Err(SendFailure::Wait) => self.put_aside(answer, head, Vec::new(), message.encode_to_vec()),
+            Err(SendFailure::Wait) => self.encode_aside(answer, head, Vec::new(), message),
             Err(SendFailure::Failed(status)) => self.fail(answer, &status),
         }
     }
 
     #[cold]
-    fn reply_annotated<M: Message>(&self, answer: Answer, response: &Response<M>) {
+    fn reply_annotated<M: Encode>(&self, answer: Answer, response: &Response<M>) {
         let (head, message) = (answer.head(Code::Ok), response.get_ref());
         let metadata = response.encoded_metadata();
         match prepare_annotated(&*self.link, head, &metadata, message, message.encoded_len()) {
             Ok(prepared) => self.send(answer, prepared),
-            Err(SendFailure::Wait) => self.put_aside(answer, head, metadata, message.encode_to_vec()),
+            Err(SendFailure::Wait) => self.encode_aside(answer, head, metadata, message),
             Err(SendFailure::Failed(status)) => self.fail(answer, &status),
         }
     }
 
     /// Answers with a message that travels in its entry.
     #[inline(always)]
-    fn reply_inline<M: Message>(&self, answer: Answer, head: Head, message: &M, len: usize) {
+    fn reply_inline<M: Encode>(&self, answer: Answer, head: Head, message: &M, len: usize) {
         let mut entry = head.inline();
         if let Err(status) = encode_inline(&mut entry, message, len) {
             return self.fail(answer, &status);
@@ -105,7 +103,7 @@ impl Peer {
     }
 
     /// Answers with a message that the client reads while it is written.
-    fn fill<M: Message>(&self, answer: Answer, filled: Filled<'_>, message: &M) {
+    fn fill<M: Encode>(&self, answer: Answer, filled: Filled<'_>, message: &M) {
         if let Err(status) = filled.send(message, || self.calls.end(answer.call_id)) {
             // The client forgets what it has of the message, before or after it sees the failure.
             self.fail(answer, &status);
@@ -183,6 +181,15 @@ impl Peer {
         self.calls.end(answer.call_id);
         if let Err(SendFailure::Wait) = prepared.send(&self.link) {
             self.backlog.push(&self.link, Queued::Prepared(prepared));
+        }
+    }
+
+    /// Keeps a message until there is a slot for it.
+    #[cold]
+    fn encode_aside<M: Encode>(&self, answer: Answer, head: Head, metadata: Vec<u8>, message: &M) {
+        match encode_to_vec(message) {
+            Ok(bytes) => self.put_aside(answer, head, metadata, bytes),
+            Err(status) => self.fail(answer, &status),
         }
     }
 

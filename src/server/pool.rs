@@ -7,17 +7,18 @@ use std::thread::{self, JoinHandle};
 use crossbeam_channel::{Sender, unbounded};
 
 use crate::connection::{Arrived, Received};
-use crate::rpc::Record;
+use crate::rpc::{Record, Status};
 use crate::server::builder::Handlers;
 use crate::server::caller::{Caller, OwnedCaller};
-use crate::server::exchange::{Incoming, serve};
+use crate::server::exchange::Held;
 use crate::server::executor::{Counted, Executor};
+use crate::server::incoming::{Incoming, OwnedIncoming};
 use crate::server::router::Router;
 
 /// A call that waits for a thread of the pool.
 struct Job {
     caller: OwnedCaller,
-    call: Incoming,
+    call: OwnedIncoming,
     payload: Received,
     /// Dropped last: the answer is sent, or waits in a backlog.
     _counted: Counted,
@@ -28,7 +29,8 @@ impl Job {
         let Self { caller, call, payload, _counted } = self;
         payload.arrived(|payload| {
             let record = Record::default();
-            serve(caller.as_ref(), executor, call, payload, record, |exchange| router.call(exchange));
+            let mut held = Held::new(caller.as_ref(), executor, call.as_ref(), payload, record);
+            let _handled = router.call(held.exchange());
         });
     }
 }
@@ -69,18 +71,32 @@ impl Dispatch {
         &self.executor
     }
 
+    /// Has a call fail, without any handler.
+    #[cold]
+    pub(super) fn refuse(
+        &self,
+        caller: Caller<'_>,
+        call: Incoming<'_>,
+        payload: Arrived<'_>,
+        status: &Status,
+    ) {
+        let mut held = Held::new(caller, &self.executor, call, payload, Record::default());
+        let _handled = held.exchange().fail(status);
+    }
+
     /// Runs the handler, or has a thread of the pool run it.
     #[inline(always)]
-    pub(super) fn call(&self, caller: Caller<'_>, call: Incoming, payload: Arrived<'_>) {
+    pub(super) fn call(&self, caller: Caller<'_>, call: Incoming<'_>, payload: Arrived<'_>) {
         match &self.pool {
-            None => serve(caller, &self.executor, call, payload, Record::default(), |exchange| {
-                self.router.call(exchange)
-            }),
+            None => {
+                let mut held = Held::new(caller, &self.executor, call, payload, Record::default());
+                let _handled = self.router.call(held.exchange());
+            }
             // The receivers live as long as the threads, which end when this sender is dropped.
             Some(pool) => pool
                 .send(Job {
                     caller: caller.to_owned(),
-                    call,
+                    call: call.to_owned(),
                     payload: payload.keep(),
                     _counted: self.executor.count(),
                 })

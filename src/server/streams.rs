@@ -15,17 +15,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use futures_core::Stream;
-use prost::Message;
-
 use crate::connection::{Credits, Flow, Head, Received, SendFailure, send_in_flow, send_whole};
-use crate::rpc::{MetadataMap, Request, Response, Status, block_on, budgeted};
+use crate::rpc::{Decode, Encode, MetadataMap, Request, Response, Status, block_on, budgeted};
 use crate::server::caller::{Caller, OwnedCaller};
 use crate::server::detached::Owed;
-use crate::server::exchange::{Exchange, Handled, Incoming, log_panic, panic_text, too_late};
+use crate::server::exchange::{Exchange, Handled, log_panic, panic_text};
 use crate::server::executor::Executor;
+use crate::server::incoming::{OwnedIncoming, has_passed, too_late};
 use crate::server::peer::Peer;
 use crate::streaming::{Source, Streaming};
+use futures_core::Stream;
 
 impl Exchange<'_> {
     /// Runs a blocking handler of one request, on a thread of its own, and sends what it returns, one after
@@ -35,8 +34,8 @@ impl Exchange<'_> {
         handler: impl FnOnce(Request<Req>) -> Result<Response<I>, Status> + Send + 'static,
     ) -> Handled
     where
-        Req: Message + Default + 'static,
-        Resp: Message + 'static,
+        Req: Decode + 'static,
+        Resp: Encode + 'static,
         I: IntoIterator<Item = Result<Resp, Status>>,
     {
         self.one_request(iterating(handler))
@@ -48,8 +47,8 @@ impl Exchange<'_> {
         handler: impl FnOnce(Request<Streaming<Req>>) -> Result<Response<Resp>, Status> + Send + 'static,
     ) -> Handled
     where
-        Req: Message + Default + 'static,
-        Resp: Message + 'static,
+        Req: Decode + 'static,
+        Resp: Encode + 'static,
     {
         self.many_requests(|executor, request, outlet| {
             executor.run_on_thread(outlet, |outlet| outlet.respond(async { handler(request) }));
@@ -62,8 +61,8 @@ impl Exchange<'_> {
         handler: impl FnOnce(Request<Streaming<Req>>) -> Result<Response<I>, Status> + Send + 'static,
     ) -> Handled
     where
-        Req: Message + Default + 'static,
-        Resp: Message + 'static,
+        Req: Decode + 'static,
+        Resp: Encode + 'static,
         I: IntoIterator<Item = Result<Resp, Status>>,
     {
         self.many_requests(iterating(handler))
@@ -78,8 +77,8 @@ impl Exchange<'_> {
         handler: impl FnOnce(Request<Req>) -> F + Send + 'static,
     ) -> Handled
     where
-        Req: Message + Default + 'static,
-        Resp: Message + 'static,
+        Req: Decode + 'static,
+        Resp: Encode + 'static,
         F: Future<Output = Result<Response<S>, Status>> + Send + 'static,
         S: Stream<Item = Result<Resp, Status>> + Send + 'static,
     {
@@ -92,8 +91,8 @@ impl Exchange<'_> {
         handler: impl FnOnce(Request<Streaming<Req>>) -> F + Send + 'static,
     ) -> Handled
     where
-        Req: Message + Default + 'static,
-        Resp: Message + 'static,
+        Req: Decode + 'static,
+        Resp: Encode + 'static,
         F: Future<Output = Result<Response<Resp>, Status>> + Send + 'static,
     {
         self.many_requests(|executor, request, outlet| {
@@ -107,8 +106,8 @@ impl Exchange<'_> {
         handler: impl FnOnce(Request<Streaming<Req>>) -> F + Send + 'static,
     ) -> Handled
     where
-        Req: Message + Default + 'static,
-        Resp: Message + 'static,
+        Req: Decode + 'static,
+        Resp: Encode + 'static,
         F: Future<Output = Result<Response<S>, Status>> + Send + 'static,
         S: Stream<Item = Result<Resp, Status>> + Send + 'static,
     {
@@ -122,7 +121,7 @@ fn iterating<Req, Resp, I>(
 ) -> impl FnOnce(&Executor, Request<Req>, Outlet)
 where
     Req: Send + 'static,
-    Resp: Message + 'static,
+    Resp: Encode + 'static,
     I: IntoIterator<Item = Result<Resp, Status>>,
 {
     |executor, request, outlet| {
@@ -136,7 +135,7 @@ fn polling<Req, Resp, F, S>(
 ) -> impl FnOnce(&Executor, Request<Req>, Outlet)
 where
     Req: Send + 'static,
-    Resp: Message + 'static,
+    Resp: Encode + 'static,
     F: Future<Output = Result<Response<S>, Status>> + Send + 'static,
     S: Stream<Item = Result<Resp, Status>> + Send + 'static,
 {
@@ -176,7 +175,7 @@ pub(super) struct Outlet {
 pub(super) struct Wanted {
     peer: Arc<Peer>,
     flow: Arc<Flow>,
-    call: Incoming,
+    call: OwnedIncoming,
 }
 
 impl Wanted {
@@ -187,14 +186,14 @@ impl Wanted {
             return true;
         }
         self.peer.calls.watch(self.call.call_id, cx.waker());
-        self.flow.is_over() || self.call.check_wanted(Caller::Ring(&self.peer)).is_err()
+        self.flow.is_over() || self.call.as_ref().check_wanted(Caller::Ring(&self.peer)).is_err()
     }
 }
 
 impl Outlet {
     pub(super) fn new(owed: Owed) -> Option<Self> {
         let OwnedCaller::Ring(peer) = owed.caller() else { return None };
-        let (peer, flow) = (peer.clone(), owed.call().flow.clone()?);
+        let (peer, flow) = (peer.clone(), owed.call().flow()?.clone());
         Some(Self { owed, peer, flow })
     }
 
@@ -223,7 +222,7 @@ impl Outlet {
     }
 
     /// Answers with what a handler comes to.
-    async fn respond<Resp: Message>(mut self, handler: impl Future<Output = Result<Response<Resp>, Status>>) {
+    async fn respond<Resp: Encode>(mut self, handler: impl Future<Output = Result<Response<Resp>, Status>>) {
         let outcome = self.owed.span().around(self.caught(handler)).await;
         self.owed.answer(outcome);
     }
@@ -235,7 +234,7 @@ impl Outlet {
             // Unwind safe: after a panic the handler is dropped, and the call only answered.
             let polled = panic::catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(cx)));
             polled.unwrap_or_else(|panic| {
-                log_panic(self.owed.caller().as_ref(), self.owed.call(), &*panic);
+                log_panic(self.owed.caller().as_ref(), self.owed.call().method, &*panic);
                 Poll::Ready(Err(panic_text(&*panic)))
             })
         })
@@ -243,7 +242,7 @@ impl Outlet {
     }
 
     /// Answers with what the stream brings that a handler comes to.
-    async fn stream<Resp: Message, S>(mut self, handler: impl Future<Output = Result<Response<S>, Status>>)
+    async fn stream<Resp: Encode, S>(mut self, handler: impl Future<Output = Result<Response<S>, Status>>)
     where
         S: Stream<Item = Result<Resp, Status>>,
     {
@@ -276,7 +275,7 @@ impl Outlet {
         self.attempt(|| send_whole(&self.peer.link, head, &metadata, &(), 0, &mut prepared)).await
     }
 
-    async fn send<M: Message>(&self, message: &M) -> Result<(), Status> {
+    async fn send<M: Encode>(&self, message: &M) -> Result<(), Status> {
         let (call_id, mut prepared) = (self.owed.call().call_id, None);
         self.attempt(|| send_in_flow(&self.peer.link, &self.flow, call_id, message, &mut prepared)).await
     }
@@ -339,8 +338,7 @@ impl Requests {
         if self.flow.is_over() {
             return Some(Err(self.flow.failure().cloned().unwrap_or_else(answered)));
         }
-        let is_late = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
-        is_late.then(|| Err(too_late()))
+        self.deadline.is_some_and(has_passed).then(|| Err(too_late()))
     }
 }
 

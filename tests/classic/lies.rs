@@ -49,12 +49,12 @@ fn a_request_that_lies_is_never_sent() {
     let method = channel.method("/testkit.Echo/Echo");
     for said in LENGTHS {
         let ask = |lie| channel.unary::<Liar, Blob>(&method, Liar { said, lie }.into()).wait();
-        let status = ask(Lie::Short).unwrap_err();
-        assert!(status.code() == Code::Internal && status.message().contains("encoded_len"), "{status}");
-        for lie in [Lie::Long, Lie::Panic] {
-            // The panic is the caller's own.
-            assert!(catch_unwind(AssertUnwindSafe(|| ask(lie))).is_err());
+        for lie in [Lie::Short, Lie::Long] {
+            let status = ask(lie).unwrap_err();
+            assert!(status.code() == Code::Internal && status.message().contains("encoded_len"), "{status}");
         }
+        // The panic is the caller's own.
+        assert!(catch_unwind(AssertUnwindSafe(|| ask(Lie::Panic))).is_err());
     }
     assert_eq!(site.server.service.begun(), 0);
     assert_well(&channel);

@@ -18,7 +18,7 @@ pub enum Lie {
     /// It writes less.
     #[default]
     Short,
-    /// It wants to write more, and panics for want of room.
+    /// It writes more.
     Long,
     /// It panics half way.
     Panic,

@@ -6,8 +6,6 @@ use std::mem;
 use std::sync::Arc;
 use std::task::{Poll, ready};
 
-use prost::Message;
-
 use super::{Machine, Raw, Typed};
 use crate::client::core::Core;
 use crate::client::limit::TimeLimit;
@@ -15,7 +13,7 @@ use crate::client::method::Method;
 use crate::client::reconnect::{Attempted, Movable};
 use crate::client::route::Route;
 use crate::raw::{Loan, Payload, RawBody};
-use crate::rpc::{MetadataMap, Request, Response};
+use crate::rpc::{Decode, Encode, MetadataMap, Request, Response};
 
 /// A call of messages.
 pub(super) struct TypedCall<Req, Resp> {
@@ -29,7 +27,7 @@ impl<Req, Resp> TypedCall<Req, Resp> {
     }
 }
 
-impl<Req: Message + 'static, Resp: Message + Default + 'static> Movable for TypedCall<Req, Resp> {
+impl<Req: Encode + 'static, Resp: Decode + 'static> Movable for TypedCall<Req, Resp> {
     type Reply = Response<Resp>;
 
     async fn attempt(
@@ -75,7 +73,7 @@ impl Movable for BytesCall<'_> {
 
 // Not `async`: the compiler sees that they can be sent where it sees every lifetime.
 
-fn typed<'r, Req: Message + 'static, Resp: Message + Default + 'static>(
+fn typed<'r, Req: Encode + 'static, Resp: Decode + 'static>(
     route: &'r Route,
     method: Method,
     limit: TimeLimit,

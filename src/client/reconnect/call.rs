@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use arc_swap::Guard;
 use bytes::Bytes;
-use prost::Message;
 
 use crate::client::call::OnRing;
 use crate::client::calls::Ticket;
@@ -17,7 +16,7 @@ use crate::client::reconnect::look::is_refusal;
 use crate::client::sending::{send_bytes, send_message};
 use crate::connection::{Arrived, Head, prepare_bytes_behind};
 use crate::raw::RawBody;
-use crate::rpc::{Code, MetadataMap, Request, Status};
+use crate::rpc::{Code, Encode, MetadataMap, Request, Status, encode_to_vec};
 
 /// How long a call may go on, and how often it may be sent.
 #[derive(Debug, Clone, Copy)]
@@ -111,18 +110,22 @@ pub(in crate::client) trait Body {
     }
 
     /// The same bytes once more, for later.
-    fn copy(&self) -> Copied;
+    ///
+    /// # Errors
+    /// If it does not encode.
+    fn copy(&self) -> Result<Copied, Status>;
 }
 
-impl<M: Message> Body for &Request<M> {
+impl<M: Encode> Body for &Request<M> {
     #[inline]
     fn send(&mut self, core: &Core, unsent: &Unsent<'_>, head: Head) -> Result<(), Status> {
         let (len, mut prepared) = (self.get_ref().encoded_len(), None);
         unsent.once_there_is_space(|| send_message(&core.link, head, self, len, &mut prepared))
     }
 
-    fn copy(&self) -> Copied {
-        Copied { metadata: self.encoded_metadata(), message: self.get_ref().encode_to_vec().into() }
+    fn copy(&self) -> Result<Copied, Status> {
+        let message = encode_to_vec(self.get_ref())?.into();
+        Ok(Copied { metadata: self.encoded_metadata(), message })
     }
 }
 
@@ -147,9 +150,9 @@ impl Body for Copied {
         })
     }
 
-    fn copy(&self) -> Self {
+    fn copy(&self) -> Result<Self, Status> {
         let message = RawBody::Bytes(Bytes::copy_from_slice(self.message.as_slice()));
-        Self { metadata: self.metadata.clone(), message }
+        Ok(Self { metadata: self.metadata.clone(), message })
     }
 }
 
@@ -170,13 +173,13 @@ impl Body for Plain<'_, '_> {
         matches!(self.body, RawBody::Loan(_))
     }
 
-    fn copy(&self) -> Copied {
+    fn copy(&self) -> Result<Copied, Status> {
         let message = match &*self.body {
             RawBody::Slice(bytes) => RawBody::Bytes(Bytes::copy_from_slice(bytes)),
             RawBody::Bytes(bytes) => RawBody::Bytes(bytes.clone()),
             RawBody::Loan(loan) => RawBody::Bytes(Bytes::copy_from_slice(loan)),
         };
-        Copied { metadata: self.metadata.encoded(), message }
+        Ok(Copied { metadata: self.metadata.encoded(), message })
     }
 }
 
@@ -247,7 +250,7 @@ impl Reconnecting {
         let mut course = Course::new(self, Instant::now(), Some(limit));
         let bound = body.is_bound();
         // The request is its caller's again once it is sent.
-        let copy = (course.resends > 0 && !bound).then(|| body.copy());
+        let copy = (course.resends > 0 && !bound).then(|| body.copy()).transpose()?;
         loop {
             let held = self.acquire(&course)?;
             let core = held.as_ref().expect("acquired");

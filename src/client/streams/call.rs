@@ -8,8 +8,6 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use prost::Message;
-
 use crate::client::method::Method;
 use crate::client::route::Route;
 use crate::client::streams::open::{Unopened, halves};
@@ -18,7 +16,7 @@ use crate::client::streams::send_all::SendAll;
 use crate::client::streams::sender::Sender;
 use crate::client::streams::source::Responses;
 use crate::ring::Shape;
-use crate::rpc::{MetadataMap, Request, Response, Status};
+use crate::rpc::{Decode, Encode, MetadataMap, Request, Response, Status};
 use crate::streaming::Streaming;
 
 /// A future that a call becomes. Boxed: a call with streams is worth one allocation.
@@ -83,7 +81,7 @@ pub struct ServerStreamingCall<'a, Req, Resp> {
     response: PhantomData<fn() -> Resp>,
 }
 
-impl<'a, Req: Message, Resp: Message + Default> ServerStreamingCall<'a, Req, Resp> {
+impl<'a, Req: Encode, Resp: Decode> ServerStreamingCall<'a, Req, Resp> {
     pub(in crate::client) fn new(route: &'a Route, method: Method, request: Request<Req>) -> Self {
         Self { call: Unopened::new(route, method, request, Shape::OneRequest), response: PhantomData }
     }
@@ -103,8 +101,8 @@ impl<'a, Req: Message, Resp: Message + Default> ServerStreamingCall<'a, Req, Res
 #[cfg(feature = "tokio")]
 impl<'a, Req, Resp> IntoFuture for ServerStreamingCall<'a, Req, Resp>
 where
-    Req: Message + 'a,
-    Resp: Message + Default + 'a,
+    Req: Encode + 'a,
+    Resp: Decode + 'a,
 {
     type Output = Result<Response<Streaming<Resp>>, Status>;
     type IntoFuture = Opening<'a, Response<Streaming<Resp>>>;
@@ -119,9 +117,7 @@ where
 }
 
 /// Waits until the server has taken up a call.
-pub(super) fn begun<Resp: Message + Default>(
-    mut responses: Responses,
-) -> Result<Response<Streaming<Resp>>, Status> {
+pub(super) fn begun<Resp: Decode>(mut responses: Responses) -> Result<Response<Streaming<Resp>>, Status> {
     if let Some(call) = responses.call() {
         call.wait_until(Responses::is_begun)?;
     }
@@ -130,7 +126,7 @@ pub(super) fn begun<Resp: Message + Default>(
 
 /// The same for a task.
 #[cfg(feature = "tokio")]
-pub(super) async fn begun_async<Resp: Message + Default>(
+pub(super) async fn begun_async<Resp: Decode>(
     mut responses: Responses,
 ) -> Result<Response<Streaming<Resp>>, Status> {
     if let Some(call) = responses.call() {
@@ -139,7 +135,7 @@ pub(super) async fn begun_async<Resp: Message + Default>(
     respond(responses)
 }
 
-fn respond<Resp: Message + Default>(mut responses: Responses) -> Result<Response<Streaming<Resp>>, Status> {
+fn respond<Resp: Decode>(mut responses: Responses) -> Result<Response<Streaming<Resp>>, Status> {
     let metadata = responses.begin()?;
     let mut response = Response::new(Streaming::new(responses));
     *response.metadata_mut() = metadata;
@@ -155,7 +151,7 @@ pub struct ClientStreamingCall<'a, Req, Resp> {
     messages: PhantomData<fn(Req) -> Resp>,
 }
 
-impl<'a, Req: Message, Resp: Message + Default> ClientStreamingCall<'a, Req, Resp> {
+impl<'a, Req: Encode, Resp: Decode> ClientStreamingCall<'a, Req, Resp> {
     settings_of_many!();
 
     /// Begins the call: what sends its messages, and what its response will come from.
@@ -178,8 +174,8 @@ impl<'a, Req: Message, Resp: Message + Default> ClientStreamingCall<'a, Req, Res
 #[cfg(feature = "tokio")]
 impl<'a, Req, Resp> IntoFuture for ClientStreamingCall<'a, Req, Resp>
 where
-    Req: Message + 'a,
-    Resp: Message + Default + 'a,
+    Req: Encode + 'a,
+    Resp: Decode + 'a,
 {
     type Output = Result<(Sender<Req>, Reply<Resp>), Status>;
     type IntoFuture = Opening<'a, (Sender<Req>, Reply<Resp>)>;
@@ -202,7 +198,7 @@ pub struct BidiStreamingCall<'a, Req, Resp> {
     messages: PhantomData<fn(Req) -> Resp>,
 }
 
-impl<'a, Req: Message, Resp: Message + Default> BidiStreamingCall<'a, Req, Resp> {
+impl<'a, Req: Encode, Resp: Decode> BidiStreamingCall<'a, Req, Resp> {
     settings_of_many!();
 
     /// Begins the call: what sends its messages, and what those of the server come from.
@@ -228,8 +224,8 @@ impl<'a, Req: Message, Resp: Message + Default> BidiStreamingCall<'a, Req, Resp>
 #[cfg(feature = "tokio")]
 impl<'a, Req, Resp> IntoFuture for BidiStreamingCall<'a, Req, Resp>
 where
-    Req: Message + 'a,
-    Resp: Message + Default + 'a,
+    Req: Encode + 'a,
+    Resp: Decode + 'a,
 {
     type Output = Result<(Sender<Req>, Streaming<Resp>), Status>;
     type IntoFuture = Opening<'a, (Sender<Req>, Streaming<Resp>)>;

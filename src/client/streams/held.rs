@@ -7,8 +7,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use prost::Message;
-
 use crate::client::awaited::Sight;
 use crate::client::calls::Ticket;
 use crate::client::core::{Core, Unsent, deadline_exceeded};
@@ -21,7 +19,7 @@ use crate::client::driver::Stop;
 use crate::client::patience::Patience;
 use crate::client::streams::open::Unopened;
 use crate::connection::{Arrived, Flow, SendFailure, send_whole};
-use crate::rpc::{Record, Status};
+use crate::rpc::{Encode, Record, Status};
 use crate::sync::{Ordering, fence};
 
 /// The receiving half of a call with streams. Dropped before the reply was taken, it cancels the call.
@@ -51,7 +49,7 @@ impl Held {
     }
 
     /// Sends the request of a call with streams: its first message, or none.
-    pub(super) fn open<M: Message>(core: &Arc<Core>, call: &Unopened<'_, M>) -> Result<Self, Status> {
+    pub(super) fn open<M: Encode>(core: &Arc<Core>, call: &Unopened<'_, M>) -> Result<Self, Status> {
         let Begun { unsent, flow, attempt } = begin(core, call)?;
         unsent.once_there_is_space(attempt)?;
         Ok(Self::new(core, unsent, flow))
@@ -59,7 +57,7 @@ impl Held {
 
     /// The same for a task.
     #[cfg(feature = "tokio")]
-    pub(super) async fn open_async<M: Message>(
+    pub(super) async fn open_async<M: Encode>(
         core: &Arc<Core>,
         call: &Unopened<'_, M>,
     ) -> Result<Self, Status> {
@@ -187,7 +185,7 @@ struct Begun<'a, A> {
 }
 
 /// Takes a cell for a call with streams.
-fn begin<'a, M: Message>(
+fn begin<'a, M: Encode>(
     core: &'a Arc<Core>,
     call: &'a Unopened<'_, M>,
 ) -> Result<Begun<'a, impl FnMut() -> Result<(), SendFailure> + use<'a, M>>, Status> {

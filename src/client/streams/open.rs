@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use prost::Message;
-
 use crate::client::core::Core;
 use crate::client::limit::TimeLimit;
 use crate::client::method::Method;
@@ -12,7 +10,7 @@ use crate::client::streams::held::Held;
 use crate::client::streams::places::Place;
 use crate::client::streams::sender::Sender;
 use crate::ring::Shape;
-use crate::rpc::{Record, Request, Side, Status};
+use crate::rpc::{Encode, Record, Request, Side, Status};
 
 /// A call with streams that has not been sent, with its one request, or with what is said before its first.
 pub(super) struct Unopened<'a, M> {
@@ -26,7 +24,7 @@ pub(super) struct Unopened<'a, M> {
 /// A call with streams that was sent, and the place of its sender if it has one.
 pub(super) type Opened = (Held, Option<Place>);
 
-impl<'a, M: Message> Unopened<'a, M> {
+impl<'a, M: Encode> Unopened<'a, M> {
     pub(super) fn new(route: &'a Route, method: Method, request: Request<M>, shape: Shape) -> Self {
         Self { route, method, request, limit: TimeLimit::default(), shape }
     }
@@ -67,7 +65,7 @@ impl<'a, M: Message> Unopened<'a, M> {
 
 /// The same for a task.
 #[cfg(feature = "tokio")]
-impl<M: Message> Unopened<'_, M> {
+impl<M: Encode> Unopened<'_, M> {
     pub(super) async fn open_async(self) -> Result<Opened, Status> {
         let record = Record::begin(Side::Client, self.method.name());
         let opened = record.span().around(self.send_async()).await;
@@ -114,7 +112,7 @@ fn recorded(mut record: Record, opened: Result<Opened, Status>) -> Result<Opened
 }
 
 /// The sending half of a call whose request is a stream, and the other one.
-pub(super) fn halves<Req: Message>((call, place): Opened) -> (Sender<Req>, Held) {
+pub(super) fn halves<Req: Encode>((call, place): Opened) -> (Sender<Req>, Held) {
     let place = place.expect("taken for calls of this shape");
     (Sender::new(place, &call), call)
 }

@@ -9,12 +9,10 @@ use std::pin::Pin;
 #[cfg(feature = "tokio")]
 use std::task::{Context, Poll, ready};
 
-use prost::Message;
-
 use crate::client::call::{read_response, successful};
 use crate::client::streams::held::Held;
 use crate::connection::Flow;
-use crate::rpc::{Response, Status};
+use crate::rpc::{Decode, Response, Status};
 
 /// The response to a call whose request is a stream: `.wait()` or `.await`. Dropping it cancels the call.
 ///
@@ -31,7 +29,7 @@ fn is_stream(flow: &Flow) -> bool {
     flow.headers().is_some() || flow.has_message()
 }
 
-fn read<Resp: Message + Default>(call: &mut Held) -> Result<Response<Resp>, Status> {
+fn read<Resp: Decode>(call: &mut Held) -> Result<Response<Resp>, Status> {
     if is_stream(&call.flow) {
         return Err(Status::internal(
             "the server answers with a stream where one message was called for; build both from one .proto file",
@@ -40,7 +38,7 @@ fn read<Resp: Message + Default>(call: &mut Held) -> Result<Response<Resp>, Stat
     call.take(successful(read_response))
 }
 
-impl<Resp: Message + Default> Reply<Resp> {
+impl<Resp: Decode> Reply<Resp> {
     pub(super) fn new(call: Held) -> Self {
         Self { call: Some(call), message: PhantomData }
     }
@@ -57,7 +55,7 @@ impl<Resp: Message + Default> Reply<Resp> {
 }
 
 #[cfg(feature = "tokio")]
-impl<Resp: Message + Default> Future for Reply<Resp> {
+impl<Resp: Decode> Future for Reply<Resp> {
     type Output = Result<Response<Resp>, Status>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {

@@ -7,10 +7,6 @@ use std::pin::pin;
 use std::thread;
 
 #[cfg(feature = "tokio")]
-use futures_core::Stream;
-use prost::Message;
-
-#[cfg(feature = "tokio")]
 use crate::client::drivers::current_runtime;
 use crate::client::streams::call::{BidiStreamingCall, ClientStreamingCall, begun};
 #[cfg(feature = "tokio")]
@@ -18,8 +14,10 @@ use crate::client::streams::call::{Opening, begun_async};
 use crate::client::streams::open::halves;
 use crate::client::streams::sender::Sender;
 use crate::client::streams::source::Responses;
-use crate::rpc::{Response, Status};
+use crate::rpc::{Decode, Encode, Response, Status};
 use crate::streaming::Streaming;
+#[cfg(feature = "tokio")]
+use futures_core::Stream;
 
 /// A call, and all messages that it is to send.
 #[derive(Debug)]
@@ -30,7 +28,7 @@ pub struct SendAll<C, S> {
 }
 
 /// Sends messages until they end, or the call does: the response knows better why.
-fn send<Req: Message>(mut sender: Sender<Req>, messages: impl IntoIterator<Item = Req>) {
+fn send<Req: Encode>(mut sender: Sender<Req>, messages: impl IntoIterator<Item = Req>) {
     for message in messages {
         if sender.send(message).wait().is_err() {
             break;
@@ -40,7 +38,7 @@ fn send<Req: Message>(mut sender: Sender<Req>, messages: impl IntoIterator<Item 
 
 /// The same of a task.
 #[cfg(feature = "tokio")]
-async fn pump<Req: Message + Unpin>(mut sender: Sender<Req>, messages: impl Stream<Item = Req>) {
+async fn pump<Req: Encode + Unpin>(mut sender: Sender<Req>, messages: impl Stream<Item = Req>) {
     let mut messages = pin!(messages);
     while let Some(message) = poll_fn(|cx| messages.as_mut().poll_next(cx)).await {
         if sender.send(message).await.is_err() {
@@ -51,8 +49,8 @@ async fn pump<Req: Message + Unpin>(mut sender: Sender<Req>, messages: impl Stre
 
 impl<Req, Resp, S> SendAll<ClientStreamingCall<'_, Req, Resp>, S>
 where
-    Req: Message,
-    Resp: Message + Default,
+    Req: Encode,
+    Resp: Decode,
     S: IntoIterator<Item = Req>,
 {
     /// Sends the messages and waits for the response. A server that answers before it has got all of them is
@@ -69,8 +67,8 @@ where
 
 impl<Req, Resp, S> SendAll<BidiStreamingCall<'_, Req, Resp>, S>
 where
-    Req: Message + 'static,
-    Resp: Message + Default,
+    Req: Encode + 'static,
+    Resp: Decode,
     S: IntoIterator<Item = Req> + Send + 'static,
 {
     /// Begins to send, and waits until the server has taken up the call.
@@ -90,8 +88,8 @@ where
 #[cfg(feature = "tokio")]
 impl<'a, Req, Resp, S> IntoFuture for SendAll<ClientStreamingCall<'a, Req, Resp>, S>
 where
-    Req: Message + Unpin + 'a,
-    Resp: Message + Default + 'a,
+    Req: Encode + Unpin + 'a,
+    Resp: Decode + 'a,
     S: Stream<Item = Req> + Send + 'a,
 {
     type Output = Result<Response<Resp>, Status>;
@@ -118,8 +116,8 @@ where
 #[cfg(feature = "tokio")]
 impl<'a, Req, Resp, S> IntoFuture for SendAll<BidiStreamingCall<'a, Req, Resp>, S>
 where
-    Req: Message + Unpin + 'static,
-    Resp: Message + Default + 'a,
+    Req: Encode + Unpin + 'static,
+    Resp: Decode + 'a,
     S: Stream<Item = Req> + Send + 'static,
 {
     type Output = Result<Response<Streaming<Resp>>, Status>;

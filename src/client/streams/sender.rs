@@ -11,8 +11,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use prost::Message;
-
 use crate::client::core::{Core, deadline_exceeded};
 #[cfg(feature = "tokio")]
 use crate::client::crowd::Crowd;
@@ -20,9 +18,9 @@ use crate::client::streams::held::Held;
 use crate::client::streams::places::Place;
 use crate::connection::{Flow, Link, Prepared, SendFailure, send_in_flow};
 use crate::ring::Entry;
-use crate::rpc::Status;
 #[cfg(feature = "tokio")]
 use crate::rpc::budgeted;
+use crate::rpc::{Encode, Status};
 
 /// Sends the messages of a call, one after the other. Dropping it, or [`finish`](Self::finish), tells the
 /// server that no more come.
@@ -39,7 +37,7 @@ pub struct Sender<Req> {
     message: PhantomData<fn(Req)>,
 }
 
-impl<Req: Message> Sender<Req> {
+impl<Req: Encode> Sender<Req> {
     pub(super) fn new(place: Place, call: &Held) -> Self {
         let (flow, call_id, deadline) = (call.flow.clone(), call.call_id(), call.deadline);
         Self { place, flow, call_id, deadline, message: PhantomData }
@@ -80,13 +78,13 @@ pub struct SendMessage<'a, Req> {
     message: Req,
 }
 
-impl<Req: Message> SendMessage<'_, Req> {
+impl<Req: Encode> SendMessage<'_, Req> {
     /// Sends it, once the server takes it.
     ///
     /// # Errors
     /// Once the call has ended, what it has failed with; `Cancelled` if the server has answered it, or its
-    /// other half was dropped. `DeadlineExceeded`, `Unavailable` and `ResourceExhausted` as for
-    /// [`Call::wait`](crate::Call::wait).
+    /// other half was dropped. `Internal` if the message does not encode: the call goes on without it.
+    /// `DeadlineExceeded`, `Unavailable` and `ResourceExhausted` as for [`Call::wait`](crate::Call::wait).
     pub fn wait(self) -> Result<(), Status> {
         let (sender, mut prepared) = (&*self.sender, None);
         match sender.attempt(&self.message, &mut prepared) {
@@ -118,7 +116,7 @@ impl<Req> Sender<Req> {
 }
 
 #[cfg(feature = "tokio")]
-impl<'a, Req: Message + Unpin> IntoFuture for SendMessage<'a, Req> {
+impl<'a, Req: Encode + Unpin> IntoFuture for SendMessage<'a, Req> {
     type Output = Result<(), Status>;
     type IntoFuture = SendFuture<'a, Req>;
 
@@ -140,7 +138,7 @@ pub struct SendFuture<'a, Req> {
 }
 
 #[cfg(feature = "tokio")]
-impl<Req: Message + Unpin> Future for SendFuture<'_, Req> {
+impl<Req: Encode + Unpin> Future for SendFuture<'_, Req> {
     type Output = Result<(), Status>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {

@@ -80,7 +80,7 @@ impl Responses {
             0 if payload.len() > 0 => {
                 Err(Status::internal("the server answers with one message where a stream was called for"))
             }
-            0 => Ok(payload.take_metadata().trailing),
+            0 => Ok(payload.take_metadata().map_or_else(Vec::new, |metadata| metadata.trailing)),
             code => Err(failure(code, payload)),
         })?;
         self.trailers = Some(MetadataMap::from_pairs(trailing));

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Event, Polled, Role, Session, event, hand_over};
+use super::event::{DynHandler, Event, Polled, event, hand_over};
+use super::{Role, Session};
 use crate::connection::annotated::join;
 use crate::connection::lane::{Came, translate, unexpected};
 use crate::connection::link::Link;
@@ -46,7 +47,7 @@ impl Session {
     pub(super) fn poll_came<R>(
         &mut self,
         link: &Arc<Link>,
-        handle: impl FnOnce(Event<'_>) -> Result<R, Violation>,
+        handler: &mut DynHandler<'_, R>,
     ) -> Result<Polled<R>, Violation> {
         let metadata = match self.came.pop_front() {
             None => return Ok(Polled::Empty),
@@ -54,7 +55,7 @@ impl Session {
                 let text = Outside::Private(Private::copied(text.as_bytes()));
                 let outside = &mut join(link, metadata, Some(text))?;
                 let payload = Arrived { inline: Inline::EMPTY, outside };
-                return hand_over(Some(Event::Reply { call_id, code, payload }), handle);
+                return hand_over(Some(Event::Reply { call_id, code, payload }), handler);
             }
             Some(Came::Entry(entry, metadata)) => {
                 self.entry = entry;
@@ -63,7 +64,7 @@ impl Session {
         };
         let Body::Slot(descriptor) = self.entry.body() else {
             let payload = Arrived { inline: self.entry.inline(), outside: &mut join(link, metadata, None)? };
-            return hand_over(event(self.role, link, &self.entry, payload)?, handle);
+            return hand_over(event(self.role, link, &self.entry, payload)?, handler);
         };
         let slot = self.segments.admit(link, descriptor)?;
         let letter = match self.role {
@@ -76,6 +77,6 @@ impl Session {
         };
         let mut outside = join(link, metadata, message)?;
         let payload = Arrived { inline: Inline::EMPTY, outside: &mut outside };
-        hand_over(event(self.role, link, &self.entry, payload)?, handle)
+        hand_over(event(self.role, link, &self.entry, payload)?, handler)
     }
 }

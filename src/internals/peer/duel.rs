@@ -7,9 +7,10 @@ use std::sync::Arc;
 use super::opening::pair;
 use super::{Peer, RawEntry, Word};
 use crate::connection::{
-    Config, Event, Frames, Link, Polled, Received, Role, SendFailure, Session, Slot, SocketState,
-    prepare_bytes, read_control,
+    Config, Event, EventHandler, Frames, Link, Polled, Received, Role, SendFailure, Session, Slot,
+    SocketState, prepare_bytes, read_control,
 };
+use crate::error::Violation;
 
 /// One step of a script.
 #[derive(Debug, Clone)]
@@ -103,11 +104,7 @@ impl Duel {
         }
         for _ in 0..Self::LOOKS_PER_TURN {
             let (limit, keep, kept) = (self.link.limits().max_message_size, self.keep, &mut self.kept);
-            let look = |event: Event<'_>| {
-                kept.extend(look_at(event, limit).filter(|_| keep));
-                Ok(())
-            };
-            match self.session.poll(&self.link, look) {
+            match self.session.poll(&self.link, &mut Look { limit, keep, kept }) {
                 Ok(Polled::Empty) => break,
                 Ok(Polled::Nothing | Polled::Part(_) | Polled::Event(())) => {}
                 Ok(Polled::ReadSocket) => _ = read_control(&mut self.session, &self.link),
@@ -175,6 +172,22 @@ impl Duel {
 impl std::fmt::Debug for Duel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Duel").field("link", &self.link).finish_non_exhaustive()
+    }
+}
+
+/// Looks at what comes, as an honest side does, and keeps some of it.
+struct Look<'a> {
+    limit: u64,
+    keep: bool,
+    kept: &'a mut Vec<Received>,
+}
+
+impl EventHandler for Look<'_> {
+    type Outcome = ();
+
+    fn handle(&mut self, event: Event<'_>) -> Result<(), Violation> {
+        self.kept.extend(look_at(event, self.limit).filter(|_| self.keep));
+        Ok(())
     }
 }
 

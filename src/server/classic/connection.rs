@@ -12,7 +12,7 @@ use crate::rpc::{Letter, Private, Status, read_message};
 use crate::server::caller::{Caller, SocketPeer};
 use crate::server::classic::peer::{ClassicPeer, Open, handler_error};
 use crate::server::connection::WATCHED;
-use crate::server::exchange::Incoming;
+use crate::server::incoming::Incoming;
 use crate::server::reactor::Shared;
 use crate::server::seats::Seat;
 use crate::wire::{ClassicDecoder, ClassicError, ClassicRequest};
@@ -202,7 +202,7 @@ impl ClassicConnection {
 
     fn call(&self, method: String, number: u32, payload: Option<Private>, shared: &Shared) {
         let call_id = self.peer.begin(method);
-        let call = Incoming { call_id, method: number, deadline: None, flow: None, many: false };
+        let call = Incoming { call_id, method: number, deadline: None, streams: None };
         let payload = Arrived { inline: Inline::EMPTY, outside: &mut payload.map(Outside::Private) };
         shared.dispatch.call(Caller::Socket(&self.caller), call, payload);
     }
