@@ -5,10 +5,9 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use futures_core::Stream;
-
 use crate::connection::Received;
-use crate::rpc::{Decode, MetadataMap, Status};
+use crate::rpc::{Decode, MetadataMap, Status, budgeted};
+use futures_core::Stream;
 
 /// Where the messages of a stream come from.
 pub(crate) trait Source: Send {
@@ -79,7 +78,7 @@ impl<T: Decode> Streaming<T> {
         if self.is_over {
             return Poll::Ready(Ok(None));
         }
-        self.source.poll(cx).map(|came| self.read(came))
+        budgeted(cx, |cx| self.source.poll(cx)).map(|came| self.read(came))
     }
 
     fn read(&mut self, came: Result<Option<Received>, Status>) -> Result<Option<T>, Status> {

@@ -14,7 +14,7 @@ use crate::client::raw::RawCall;
 use crate::client::reconnect::{ChannelState, Reconnect, Reconnecting};
 use crate::client::route::Route;
 use crate::client::streams::{BidiStreamingCall, ClientStreamingCall, ServerStreamingCall};
-use crate::connection::{Backing, Config, Lane, MAX_IN_FLIGHT, MAX_METADATA};
+use crate::connection::{Backing, Config, Lane, limit_setters};
 use crate::os::{Credentials, Socket};
 use crate::raw::{Loan, RawBody};
 use crate::rpc::{Chain, Decode, Encode, Interceptor, OutgoingCall, Request, Status};
@@ -303,43 +303,7 @@ pub struct ChannelBuilder {
 }
 
 impl ChannelBuilder {
-    /// Largest message in bytes, sent or received; 64 MiB unless set.
-    pub fn max_message_size(mut self, bytes: u64) -> Self {
-        self.config.limits.max_message_size = bytes.max(1);
-        self
-    }
-
-    /// Most shared memory that each side may use for this connection, in bytes; 256 MiB unless set.
-    ///
-    /// A region starts at 64 KiB and grows on demand. It has to hold the largest messages that are on their
-    /// way at one time.
-    pub fn max_region_bytes(mut self, bytes: u64) -> Self {
-        self.config.limits.max_region_bytes = bytes.max(self.config.geometry.total_len);
-        self
-    }
-
-    /// Most calls that wait for their reply at one time, 1 to 65,536; 1,024 unless set. One more fails at
-    /// once.
-    pub fn max_in_flight(mut self, calls: u32) -> Self {
-        self.config.limits.max_in_flight = calls.clamp(1, MAX_IN_FLIGHT);
-        self
-    }
-
-    /// Longest metadata of one message, encoded, in bytes, at most 49,152; 8 KiB unless set. Longer ones fail
-    /// their call.
-    pub fn max_metadata_size(mut self, bytes: u32) -> Self {
-        self.config.limits.max_metadata_size = bytes.min(MAX_METADATA);
-        self
-    }
-
-    /// How much of one stream's messages may be on their way or unread, in bytes; 256 KiB unless set.
-    ///
-    /// A sender that has sent so much waits until its peer has read some, so a slow reader holds at most so
-    /// much and one message more. Each message counts 128 bytes beside its own. Zero refuses streams.
-    pub fn stream_window(mut self, bytes: u32) -> Self {
-        self.config.limits.stream_window = bytes;
-        self
-    }
+    limit_setters!();
 
     /// How long a waiting caller looks for a reply before it sleeps; 50 µs unless set, zero to sleep at
     /// once.

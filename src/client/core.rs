@@ -125,12 +125,16 @@ impl Core {
         ticket.ok_or_else(|| self.too_many())
     }
 
+    /// Whether this process has the connection's memory: a forked child has not, and must not touch it.
+    #[inline]
+    pub(super) fn check_process(&self) -> Result<(), Status> {
+        if self.link.is_same_process() { Ok(()) } else { Err(of_the_parent()) }
+    }
+
     /// Whether requests may be sent now.
     #[inline]
     pub(crate) fn check_open(&self) -> Result<(), Status> {
-        if !self.link.is_same_process() {
-            return Err(of_the_parent());
-        }
+        self.check_process()?;
         if self.link.is_closed() {
             return Err(self.link.closed_status());
         }
@@ -254,13 +258,14 @@ impl Core {
         }
     }
 
-    /// Retries `attempt` until it succeeds, fails for good, or has taken too long. `index` is the caller's
-    /// number.
+    /// Retries `attempt` until it succeeds, fails for good, or `until` has passed: then it fails with
+    /// `too_late`. `index` is the caller's number.
     #[cold]
     pub(super) fn wait_for_space<T>(
         &self,
         index: usize,
         until: Option<Instant>,
+        too_late: fn() -> Status,
         mut attempt: impl FnMut() -> Result<T, SendFailure>,
     ) -> Result<T, Status> {
         let _registered = self.space.register(&self.link.space, index);
@@ -282,7 +287,7 @@ impl Core {
         match (outcome, stop) {
             (Some(outcome), _) => outcome,
             (None, Stop::Closed) => Err(self.link.closed_status()),
-            (None, _) => Err(no_space()),
+            (None, _) => Err(too_late()),
         }
     }
 
@@ -389,13 +394,13 @@ impl<'a> Unsent<'a> {
     pub(super) fn index(&self) -> usize {
         self.ticket.index()
     }
-
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        self.deadline
-    }
 }
 
 impl Unsent<'_> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
     /// What the request's entry begins with.
     #[inline]
     pub(super) fn head(&self, method: Method) -> Result<Head, Status> {
@@ -420,7 +425,7 @@ impl Unsent<'_> {
             Ok(value) => Ok(value),
             Err(SendFailure::Wait) => {
                 let until = patience_until(self.deadline);
-                self.core.wait_for_space(self.ticket.index(), Some(until), attempt)
+                self.core.wait_for_space(self.ticket.index(), Some(until), no_space, attempt)
             }
             Err(SendFailure::Failed(status)) => Err(status),
         }

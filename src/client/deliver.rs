@@ -5,6 +5,7 @@ use crate::client::calls::Delivered;
 use crate::client::core::Core;
 use crate::connection::{Arrived, Event, EventHandler, call_index};
 use crate::error::Violation;
+use crate::rpc::Status;
 use crate::sync::Ordering;
 
 /// Who has an event, as the leader sees it.
@@ -68,21 +69,20 @@ impl Core {
         &self,
         call_id: u32,
         code: u32,
-        payload: Arrived<'_>,
+        mut payload: Arrived<'_>,
         own: usize,
     ) -> Result<Handed, Violation> {
-        if !self.takes_at_once(call_index(call_id), own)
-            && let Some(outside) = payload.outside.take()
-        {
-            // Before the cell is entered: a caller who leaves waits for whoever is in it.
-            *payload.outside = Some(outside.made_private());
-        }
+        // Before the cell is entered: a caller who leaves waits for whoever is in it.
+        self.keep_no_slot(call_id, &mut payload, own);
         let mut has_streams = false;
         let delivered = self.calls.deliver(call_id, |reply| {
             reply.code = code;
             reply.payload.receive(payload);
             if let Some(flow) = &reply.flow {
-                flow.finish();
+                match code {
+                    0 => flow.finish(),
+                    code => flow.fail(Status::decode_payload(code, &reply.payload.to_vec())),
+                }
                 has_streams = true;
             }
         })?;
@@ -94,12 +94,13 @@ impl Core {
     }
 
     /// Puts a message of a stream where its reader finds it.
-    fn deliver_message(&self, call_id: u32, payload: Arrived<'_>, own: usize) -> Result<Handed, Violation> {
-        if !self.takes_at_once(call_index(call_id), own)
-            && let Some(outside) = payload.outside.take()
-        {
-            *payload.outside = Some(outside.made_private());
-        }
+    fn deliver_message(
+        &self,
+        call_id: u32,
+        mut payload: Arrived<'_>,
+        own: usize,
+    ) -> Result<Handed, Violation> {
+        self.keep_no_slot(call_id, &mut payload, own);
         let message = payload.keep();
         let delivered = self.calls.with_flow(call_id, |flow| flow.receive(message).map(drop))?;
         // More of the stream may be there, and is worth a look even to one who is alone.
@@ -117,10 +118,12 @@ impl Core {
         Ok(Handed::ToOthers)
     }
 
-    /// Whether the caller of a cell waits for its reply, and so takes it from where it lies. For one who does
-    /// not, the slot is returned first: the server may need it to answer the very call that this thread waits
-    /// for.
-    fn takes_at_once(&self, index: usize, own: usize) -> bool {
-        index == own || index >= self.calls.capacity() || self.lead.is_waiting(index)
+    /// A caller who waits takes what comes from where it lies. For one who does not, the slot is returned
+    /// first: the server may need it to answer the very call that this thread waits for.
+    fn keep_no_slot(&self, call_id: u32, payload: &mut Arrived<'_>, own: usize) {
+        let index = call_index(call_id);
+        if index != own && index < self.calls.capacity() && !self.lead.is_waiting(index) {
+            payload.return_slot();
+        }
     }
 }

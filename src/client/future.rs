@@ -8,12 +8,12 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use tokio::task::JoinHandle;
 
 use crate::client::call::{Call, OnRing, read_response};
 use crate::client::core::{Core, Unsent, no_space, patience_until};
+use crate::client::crowd::Crowd;
 use crate::client::driver::Stop;
 use crate::client::drivers::current_runtime;
 use crate::client::limit::TimeLimit;
@@ -23,7 +23,6 @@ use crate::client::raw::{RawCall, keep};
 use crate::client::reconnect::Reconnecting;
 use crate::client::route::Route;
 use crate::client::sending::{send_bytes, send_message};
-use crate::client::space::Registered;
 use crate::connection::{Arrived, Head, Link, Prepared, SendFailure};
 use crate::raw::{Payload, RawBody};
 use crate::rpc::{Decode, Encode, MetadataMap, Record, Request, Response, Side, Status};
@@ -87,9 +86,7 @@ enum Stage<'a, R> {
     },
     /// There was no room.
     Crowded {
-        patience: Patience<&'a Core>,
-        _space: Registered<'a>,
-        until: Instant,
+        crowd: Crowd<&'a Core>,
         head: Head,
         unsent: Unsent<'a>,
     },
@@ -176,13 +173,9 @@ impl<'a, K: Kind<'a>> Machine<'a, K> {
             Ok(()) => self.sent(cx, unsent),
             Err(SendFailure::Failed(status)) => Poll::Ready(Err(status)),
             Err(SendFailure::Wait) => {
-                let until = patience_until(deadline);
-                let index = unsent.index();
-                let space = core.space.register(&core.link.space, index);
-                // A leader that is parked has not heard of us: it must arm `want_space`.
-                core.link.nudge();
-                let patience = Patience::new(&**core, index);
-                self.stage = Stage::Crowded { patience, _space: space, until, head, unsent };
+                let until = Some(patience_until(deadline));
+                let crowd = Crowd::new(&**core, unsent.index(), until, no_space);
+                self.stage = Stage::Crowded { crowd, head, unsent };
                 self.try_again(cx)
             }
         }
@@ -200,24 +193,13 @@ impl<'a, K: Kind<'a>> Machine<'a, K> {
     }
 
     fn try_again(&mut self, cx: &mut Context<'_>) -> Poll<Result<K::Reply, Status>> {
-        let Stage::Crowded { patience, until, head, unsent, .. } = &mut self.stage else {
+        let Stage::Crowded { crowd, head, unsent } = &mut self.stage else {
             unreachable!("the caller has looked")
         };
-        loop {
-            match self.kind.send(unsent.link(), *head) {
-                Ok(()) => break,
-                Err(SendFailure::Failed(status)) => return Poll::Ready(Err(status)),
-                Err(SendFailure::Wait) => {}
-            }
-            match std::task::ready!(patience.poll(cx, Some(*until)))? {
-                Stop::Done => {}
-                Stop::Closed => return Poll::Ready(Err(unsent.link().closed_status())),
-                Stop::Deadline => return Poll::Ready(Err(no_space())),
-            }
-        }
+        std::task::ready!(crowd.poll(cx, || self.kind.send(unsent.link(), *head)))?;
         match std::mem::replace(&mut self.stage, Stage::Done) {
-            Stage::Crowded { patience, _space, unsent, .. } => {
-                drop((patience, _space));
+            Stage::Crowded { crowd, unsent, .. } => {
+                drop(crowd);
                 self.sent(cx, unsent)
             }
             _ => unreachable!("looked at above"),

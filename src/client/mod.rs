@@ -23,6 +23,8 @@ mod channel;
 mod classic;
 mod connect;
 mod core;
+#[cfg(feature = "tokio")]
+mod crowd;
 mod deliver;
 mod driver;
 #[cfg(feature = "tokio")]

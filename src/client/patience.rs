@@ -27,6 +27,14 @@ impl<C: Deref<Target = Core>> Patience<C> {
         Self { core, index, entered: false, alarm: Alarm::default() }
     }
 
+    pub(super) fn core(&self) -> &Core {
+        &self.core
+    }
+
+    pub(super) fn index(&self) -> usize {
+        self.index
+    }
+
     /// Waits until something has happened, the connection closes, or `until` has passed; says which. `Done`
     /// says no more than that it is time to look.
     ///

@@ -23,18 +23,24 @@ impl SpaceWaiters {
         Self { bits: (0..cells.div_ceil(64)).map(|_| AtomicU64::new(0)).collect() }
     }
 
-    /// Registers the caller of cell `index`. It must then try once more before it parks.
+    /// Registers the caller of cell `index`, as long as the result lives. It must then try once more before
+    /// it parks.
     pub(crate) fn register<'a>(&'a self, news: &'a SpaceNews, index: usize) -> Registered<'a> {
-        // Relaxed: the count publishes the bit.
-        self.bits[index / 64].fetch_or(1 << (index % 64), Ordering::Relaxed);
-        news.register();
+        self.enter(news, index);
         Registered { waiters: self, news, index }
     }
 
-    /// What dropping a [`Registered`] does, for one who has kept its number alone.
-    #[cfg(feature = "tokio")]
+    /// The same for one who says itself when it [leaves](Self::leave).
+    pub(crate) fn enter(&self, news: &SpaceNews, index: usize) {
+        // Relaxed: the count publishes the bit.
+        self.bits[index / 64].fetch_or(1 << (index % 64), Ordering::Relaxed);
+        news.register();
+    }
+
+    /// Deregisters one who has entered.
     pub(crate) fn leave(&self, news: &SpaceNews, index: usize) {
-        drop(Registered { waiters: self, news, index });
+        self.bits[index / 64].fetch_and(!(1 << (index % 64)), Ordering::Relaxed);
+        news.leave();
     }
 
     /// Calls `wake` with the cell of everybody who waits and was counted when the caller looked, or who has
@@ -56,8 +62,7 @@ impl SpaceWaiters {
 
 impl Drop for Registered<'_> {
     fn drop(&mut self) {
-        self.waiters.bits[self.index / 64].fetch_and(!(1 << (self.index % 64)), Ordering::Relaxed);
-        self.news.leave();
+        self.waiters.leave(self.news, self.index);
     }
 }
 

@@ -111,3 +111,48 @@ impl Default for Config {
         }
     }
 }
+
+/// The limits that both sides agree on, as both builders have them set.
+macro_rules! limit_setters {
+    () => {
+        /// Largest message in bytes, sent or received; 64 MiB unless set.
+        pub fn max_message_size(mut self, bytes: u64) -> Self {
+            self.config.limits.max_message_size = bytes.max(1);
+            self
+        }
+
+        /// Most shared memory that each side of one connection may use, in bytes; 256 MiB unless set.
+        ///
+        /// A region starts at 64 KiB and grows on demand. It has to hold the largest messages that are on
+        /// their way at one time.
+        pub fn max_region_bytes(mut self, bytes: u64) -> Self {
+            self.config.limits.max_region_bytes = bytes.max(self.config.geometry.total_len);
+            self
+        }
+
+        /// Most calls of one connection that wait for their reply at one time, 1 to 65,536; 1,024 unless set.
+        /// One more fails at once.
+        pub fn max_in_flight(mut self, calls: u32) -> Self {
+            self.config.limits.max_in_flight = calls.clamp(1, $crate::connection::MAX_IN_FLIGHT);
+            self
+        }
+
+        /// Longest metadata of one message, encoded, in bytes, at most 49,152; 8 KiB unless set. Longer ones
+        /// fail their call.
+        pub fn max_metadata_size(mut self, bytes: u32) -> Self {
+            self.config.limits.max_metadata_size = bytes.min($crate::connection::MAX_METADATA);
+            self
+        }
+
+        /// How much of one stream's messages may be on their way or unread, in bytes; 256 KiB unless set.
+        ///
+        /// A sender that has sent so much waits until its peer has read some, so a slow reader holds at most
+        /// so much and one message more. Each message counts 128 bytes beside its own. Zero refuses streams.
+        pub fn stream_window(mut self, bytes: u32) -> Self {
+            self.config.limits.stream_window = bytes;
+            self
+        }
+    };
+}
+
+pub(crate) use limit_setters;

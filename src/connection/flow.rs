@@ -21,7 +21,7 @@
 //! | allowance | the driver subtracts, the reader adds | Relaxed: the credit, which its sender acts upon, comes after it through ring and peer |
 //! | owed | whoever takes out of the inbox: the reader, and once it is gone the driver too | Relaxed, by read-modify-write: it carries nothing but itself |
 //! | deaf | the reader, once | `fence(SeqCst)` after it, and between the driver's push and its look: one of the two empties the inbox |
-//! | awaited | the reader sets it, the driver clears it | Relaxed: a hint |
+//! | awaited | the reader sets it, the driver clears it | Relaxed; `fence(SeqCst)` after it, and between the driver's push and its look: the reader finds the message, or is woken |
 //! | ended | the driver, once | Release after the last message ↔ Acquire in `has_ended` |
 //! | over | whoever ends the call, once | Release ↔ Acquire in `is_over` |
 
@@ -31,11 +31,29 @@ use std::task::Waker;
 
 use crate::connection::received::Received;
 use crate::error::Violation;
+use crate::rpc::Status;
 use crate::sync::{AtomicBool, AtomicI64, AtomicWaker, Ordering, SegQueue, fence};
 use crate::wire::Metadata;
 
 /// What a message costs beside its own bytes: its entry.
 pub(crate) const MESSAGE_COST: u32 = 128;
+
+/// What is to be granted to a sender: one credit mostly, or none. A message of more than a credit can say has
+/// several.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a sender that is not granted what was read waits for ever"]
+pub(crate) struct Credits(i64);
+
+impl Iterator for Credits {
+    type Item = u32;
+
+    #[inline]
+    fn next(&mut self) -> Option<u32> {
+        let bytes = u32::try_from(self.0).unwrap_or(u32::MAX);
+        self.0 -= i64::from(bytes);
+        (bytes > 0).then_some(bytes)
+    }
+}
 
 /// Both directions of one call's streams, as one side sees them.
 pub(crate) struct Flow {
@@ -49,6 +67,8 @@ pub(crate) struct Flow {
     awaited: AtomicBool,
     ended: AtomicBool,
     over: AtomicBool,
+    /// What the call has failed with; set before it is over.
+    failure: OnceLock<Status>,
     /// Who waits to read, where that is not a call's cell.
     pub(crate) reader: AtomicWaker,
     /// Who waits to send, likewise.
@@ -69,6 +89,7 @@ impl Flow {
             awaited: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             over: AtomicBool::new(false),
+            failure: OnceLock::new(),
             reader: AtomicWaker::new(),
             writer: AtomicWaker::new(),
         })
@@ -124,7 +145,7 @@ impl Flow {
     ///
     /// # Errors
     /// If it may not come.
-    pub(crate) fn receive(&self, message: Received) -> Result<Option<u32>, Violation> {
+    pub(crate) fn receive(&self, message: Received) -> Result<Credits, Violation> {
         if self.has_ended() {
             return Err(Violation::Entry("a message after the end of its stream"));
         }
@@ -136,20 +157,27 @@ impl Flow {
             )));
         }
         self.inbox.push(message);
-        // Pairs with the one in `stop_reading`.
+        // Pairs with the ones in `stop_reading` and `watch_reader`.
         fence(Ordering::SeqCst);
         if self.deaf.load(Ordering::Relaxed) {
             return Ok(self.empty());
         }
-        self.reader.wake();
-        Ok(None)
+        if self.take_awaited() {
+            self.reader.wake();
+        }
+        Ok(Credits(0))
     }
 
     /// Whether a reader waits for the next message, and so takes it from where it lies. A hint, true once
     /// each time that it begins to wait: one that has been woken need not come.
-    pub(crate) fn take_awaited(&self) -> bool {
-        // Looked at first: mostly nobody waits.
-        self.awaited.load(Ordering::Relaxed) && self.awaited.swap(false, Ordering::Relaxed)
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.awaited.load(Ordering::Relaxed)
+    }
+
+    fn take_awaited(&self) -> bool {
+        // Looked at first: mostly nobody waits. Relaxed: a wake-up that misses the waker comes before it, and
+        // then the reader's last look finds what came before the wake-up.
+        self.is_awaited() && self.awaited.swap(false, Ordering::Relaxed)
     }
 
     /// The peer's last message has come.
@@ -185,36 +213,33 @@ impl Flow {
         !self.inbox.is_empty()
     }
 
-    /// A message of `len` bytes was read; how much is to be granted now, if anything.
-    pub(crate) fn was_read(&self, len: usize) -> Option<u32> {
+    /// A message of `len` bytes was read; what is to be granted now.
+    pub(crate) fn was_read(&self, len: usize) -> Credits {
         self.read(Self::cost(len))
     }
 
-    fn read(&self, cost: i64) -> Option<u32> {
+    fn read(&self, cost: i64) -> Credits {
         let owed = self.owed.fetch_add(cost, Ordering::Relaxed) + cost;
         if owed < i64::from(self.window.div_ceil(2)) {
-            return None;
+            return Credits(0);
         }
         // Beside another one who is here, one of the two grants it all.
         let owed = self.owed.swap(0, Ordering::Relaxed);
-        // A single message may cost more than the window; its length is below `max_message_size`.
-        let owed = u32::try_from(owed).unwrap_or(u32::MAX);
-        self.allowance.fetch_add(owed.into(), Ordering::Relaxed);
-        (owed > 0).then_some(owed)
+        self.allowance.fetch_add(owed, Ordering::Relaxed);
+        Credits(owed)
     }
 
     /// Nobody reads any more: what is there is dropped, and so will be what comes. What is returned is to be
     /// granted, if the call goes on.
-    #[must_use]
-    pub(crate) fn stop_reading(&self) -> Option<u32> {
+    pub(crate) fn stop_reading(&self) -> Credits {
         self.deaf.store(true, Ordering::Relaxed);
-        // Pairs with the one in `receive`.
+        // Pairs with the fence in `receive`.
         fence(Ordering::SeqCst);
         self.empty()
     }
 
     /// Drops what is there: that counts as read.
-    fn empty(&self) -> Option<u32> {
+    fn empty(&self) -> Credits {
         let mut cost = 0;
         while let Some(message) = self.inbox.pop() {
             cost += Self::cost(message.len());
@@ -240,7 +265,21 @@ impl Flow {
         self.writer.wake();
     }
 
-    /// Whether that is so.
+    /// The same for a call that ends with a failure; of several ends the first one counts.
+    #[cold]
+    pub(crate) fn fail(&self, why: Status) {
+        if !self.is_over() {
+            let _ = self.failure.set(why);
+        }
+        self.finish();
+    }
+
+    /// What the call has failed with.
+    pub(crate) fn failure(&self) -> Option<&Status> {
+        self.failure.get()
+    }
+
+    /// Whether the call has ended.
     #[inline]
     pub(crate) fn is_over(&self) -> bool {
         self.over.load(Ordering::Acquire)
@@ -250,6 +289,13 @@ impl Flow {
     pub(crate) fn watch_reader(&self, waker: &Waker) {
         self.reader.register(waker);
         self.awaited.store(true, Ordering::Relaxed);
+        // Pairs with the one in `receive`: the look that follows finds the message, or is not the last one.
+        fence(Ordering::SeqCst);
+    }
+
+    /// It does not wait after all.
+    pub(crate) fn unwatch_reader(&self) {
+        self.awaited.store(false, Ordering::Relaxed);
     }
 
     /// The same of whoever waits to send.
@@ -283,11 +329,9 @@ mod tests {
         let (sender, reader) = (Flow::new(1000), Flow::new(1000));
         for round in 0..1000 {
             assert!(sender.spend(72), "round {round}");
-            assert_eq!(reader.receive(message(72)), Ok(None));
+            assert_eq!(reader.receive(message(72)), Ok(Credits(0)));
             let len = reader.take().unwrap().len();
-            if let Some(credit) = reader.was_read(len) {
-                sender.credit(credit).unwrap();
-            }
+            reader.was_read(len).for_each(|credit| sender.credit(credit).unwrap());
         }
     }
 
@@ -296,7 +340,7 @@ mod tests {
         let (sender, reader) = (Flow::new(1000), Flow::new(1000));
         let mut sent = 0;
         while sender.spend(72) {
-            assert_eq!(reader.receive(message(72)), Ok(None));
+            assert_eq!(reader.receive(message(72)), Ok(Credits(0)));
             sent += 1;
         }
         assert_eq!(sent, 5, "200 bytes each");
@@ -307,10 +351,30 @@ mod tests {
     fn a_message_longer_than_the_window_passes_alone() {
         let (sender, reader) = (Flow::new(1000), Flow::new(1000));
         assert!(sender.spend(5000) && !sender.spend(0));
-        assert_eq!(reader.receive(message(5000)), Ok(None));
+        assert_eq!(reader.receive(message(5000)), Ok(Credits(0)));
         let len = reader.take().unwrap().len();
-        sender.credit(reader.was_read(len).unwrap()).unwrap();
+        reader.was_read(len).for_each(|credit| sender.credit(credit).unwrap());
         assert!(sender.spend(0));
+    }
+
+    #[test]
+    fn a_message_beyond_what_a_credit_can_say_is_granted_whole() {
+        let (sender, reader, len) = (Flow::new(1000), Flow::new(1000), 9 << 30);
+        assert!(sender.spend(len));
+        reader.was_read(len).for_each(|credit| sender.credit(credit).unwrap());
+        assert!(sender.may_send() && sender.credit(1).is_err(), "no more and no less");
+    }
+
+    #[test]
+    fn the_first_end_counts() {
+        let failed = |code: Option<Status>| {
+            let flow = Flow::new(1000);
+            code.map_or_else(|| flow.finish(), |status| flow.fail(status));
+            flow.fail(Status::aborted("later"));
+            flow.failure().cloned()
+        };
+        assert_eq!(failed(None), None);
+        assert_eq!(failed(Some(Status::not_found("first"))), Some(Status::not_found("first")));
     }
 
     #[test]
@@ -335,13 +399,13 @@ mod tests {
     fn what_comes_when_nobody_reads_is_granted_again() {
         let (sender, reader) = (Flow::new(1000), Flow::new(1000));
         assert!(sender.spend(72));
-        assert_eq!(reader.receive(message(72)), Ok(None));
-        assert_eq!(reader.stop_reading(), None);
+        assert_eq!(reader.receive(message(72)), Ok(Credits(0)));
+        assert_eq!(reader.stop_reading(), Credits(0));
         assert!(!reader.has_message());
         let mut granted = 0;
         for _ in 0..100 {
             assert!(sender.spend(72));
-            if let Some(credit) = reader.receive(message(72)).unwrap() {
+            for credit in reader.receive(message(72)).unwrap() {
                 granted += 1;
                 sender.credit(credit).unwrap();
             }
@@ -353,18 +417,23 @@ mod tests {
     fn what_is_there_when_nobody_reads_any_more_is_granted_again() {
         let (sender, reader) = (Flow::new(1000), Flow::new(1000));
         while sender.spend(72) {
-            assert_eq!(reader.receive(message(72)), Ok(None));
+            assert_eq!(reader.receive(message(72)), Ok(Credits(0)));
         }
-        sender.credit(reader.stop_reading().expect("all of it")).unwrap();
+        reader.stop_reading().for_each(|credit| sender.credit(credit).unwrap());
         assert!(sender.may_send() && sender.credit(1).is_err(), "no more and no less");
     }
 
     #[test]
     fn a_reader_awaits_one_message_at_a_time() {
         let flow = Flow::new(1000);
-        assert!(!flow.take_awaited());
+        assert!(!flow.is_awaited());
         flow.watch_reader(Waker::noop());
-        assert!(flow.take_awaited() && !flow.take_awaited());
+        assert!(flow.is_awaited());
+        drop(flow.receive(message(1)).unwrap());
+        assert!(!flow.is_awaited(), "it has been woken");
+        flow.watch_reader(Waker::noop());
+        flow.unwatch_reader();
+        assert!(!flow.is_awaited());
     }
 
     #[test]

@@ -146,6 +146,14 @@ impl Arrived<'_> {
         }
     }
 
+    /// Returns the slot of a message that is not read at once: it is copied to private memory.
+    #[inline]
+    pub(crate) fn return_slot(&mut self) {
+        if let Some(outside) = self.outside.take() {
+            *self.outside = Some(outside.made_private());
+        }
+    }
+
     /// The bytes in a vector of their own.
     pub(crate) fn into_vec(self) -> Vec<u8> {
         match self.outside.take() {
@@ -194,6 +202,14 @@ impl Kept {
     #[inline]
     pub(crate) fn arrived(&mut self) -> Arrived<'_> {
         Arrived { inline: self.inline.as_inline(), outside: &mut self.outside }
+    }
+
+    /// A copy of what came, without its metadata.
+    pub(crate) fn to_vec(&self) -> Vec<u8> {
+        match &self.outside {
+            None => self.inline.as_slice().to_vec(),
+            Some(outside) => outside.to_vec(),
+        }
     }
 
     /// Drops what is outside. Inline bytes stay until the next ones come, and nobody looks at them.

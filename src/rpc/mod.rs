@@ -1,5 +1,6 @@
 //! The vocabulary of calls: words that need no live connection.
 
+mod budget;
 pub mod codec;
 pub mod descriptors;
 mod file;
@@ -15,6 +16,7 @@ mod status;
 mod waiting;
 mod wanted;
 
+pub(crate) use budget::budgeted;
 pub(crate) use codec::{CodecError, Decode, Encode, encode_to_vec, encoded};
 pub(crate) use file::{Letter, read_message, write_bytes, write_message};
 pub(crate) use interceptor::Chain;

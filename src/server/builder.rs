@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::connection::{Config, MAX_IN_FLIGHT, MAX_METADATA, check_methods};
+use crate::connection::{Config, check_methods, limit_setters};
 use crate::os::{Doorbell, FileStore, LONGEST_FILE, Listener};
 use crate::raw::{Payload, RawBody};
 use crate::rpc::{Chain, Decode, Encode, IncomingCall, Interceptor, Request, Response, Status};
@@ -184,42 +184,7 @@ impl ServerBuilder {
         self
     }
 
-    /// Largest message in bytes, sent or received; 64 MiB unless set.
-    pub fn max_message_size(mut self, bytes: u64) -> Self {
-        self.config.limits.max_message_size = bytes.max(1);
-        self
-    }
-
-    /// Most shared memory that each side of one connection may use, in bytes; 256 MiB unless set.
-    ///
-    /// A region starts at 64 KiB and grows on demand. It has to hold the largest messages that are on their
-    /// way at one time.
-    pub fn max_region_bytes(mut self, bytes: u64) -> Self {
-        self.config.limits.max_region_bytes = bytes.max(self.config.geometry.total_len);
-        self
-    }
-
-    /// Most calls of one connection that are served at one time, 1 to 65,536; 1,024 unless set.
-    pub fn max_in_flight(mut self, calls: u32) -> Self {
-        self.config.limits.max_in_flight = calls.clamp(1, MAX_IN_FLIGHT);
-        self
-    }
-
-    /// Longest metadata of one message, encoded, in bytes, at most 49,152; 8 KiB unless set. Longer ones fail
-    /// their call.
-    pub fn max_metadata_size(mut self, bytes: u32) -> Self {
-        self.config.limits.max_metadata_size = bytes.min(MAX_METADATA);
-        self
-    }
-
-    /// How much of one stream's messages may be on their way or unread, in bytes; 256 KiB unless set.
-    ///
-    /// A sender that has sent so much waits until its peer has read some, so a slow reader holds at most so
-    /// much and one message more. Each message counts 128 bytes beside its own. Zero refuses streams.
-    pub fn stream_window(mut self, bytes: u32) -> Self {
-        self.config.limits.stream_window = bytes;
-        self
-    }
+    limit_setters!();
 
     /// Most clients that are connected at one time, at least 1; 16,384 unless set. One more is refused, with
     /// a text that names this option.

@@ -105,6 +105,12 @@ impl Connection {
         (cpu, link.peer_cpu())
     }
 
+    /// Whether the handler of a stream has something to do since this was asked last.
+    #[inline]
+    pub(super) fn take_woke(&mut self) -> bool {
+        self.flows.take_woke()
+    }
+
     /// Whether the last turn left something in the socket.
     #[inline]
     pub(super) fn is_flooded(&self) -> bool {
@@ -344,14 +350,22 @@ impl EventHandler for Handler<'_> {
             }
             Event::Cancel { call_id } => flows.cancel(&peer.calls, call_id),
             Event::Message { call_id, payload } => {
-                if let Some(flow) = flows.expect(call_id)? {
-                    receive(peer, flow, call_id, payload)?;
+                if let Some(flow) = flows.expect(call_id)?
+                    && receive(peer, flow, call_id, payload)?
+                {
+                    flows.woke();
                 }
             }
             // These two may be late: of no use to a call that has ended, and no harm.
             Event::End { call_id } => flows.find(call_id).map_or(Ok(()), |flow| flow.end())?,
             Event::Credit { call_id, bytes } => {
-                flows.find(call_id).map_or(Ok(()), |flow| flow.credit(bytes))?;
+                if let Some(flow) = flows.find(call_id) {
+                    let may_wait = !flow.may_send();
+                    flow.credit(bytes)?;
+                    if may_wait {
+                        flows.woke();
+                    }
+                }
             }
             Event::Reply { .. } | Event::Headers { .. } | Event::Goaway => {
                 unreachable!("the session admits by role")
@@ -361,20 +375,17 @@ impl EventHandler for Handler<'_> {
     }
 }
 
-/// A message has come for a handler.
-fn receive(peer: &Peer, flow: &Flow, call_id: u32, payload: Arrived<'_>) -> Result<(), Violation> {
-    if !flow.take_awaited()
-        && let Some(outside) = payload.outside.take()
-    {
-        // The slot goes back at once: a handler that reads slowly must not keep the client's memory from
-        // calls that others make.
-        *payload.outside = Some(outside.made_private());
+/// A message has come for a handler. True if the handler has waited for it.
+fn receive(peer: &Peer, flow: &Flow, call_id: u32, mut payload: Arrived<'_>) -> Result<bool, Violation> {
+    let is_awaited = flow.is_awaited();
+    if !is_awaited {
+        // A handler that reads slowly must not keep the client's memory from calls that others make.
+        payload.return_slot();
     }
-    match flow.receive(payload.keep())? {
-        Some(bytes) if !flow.is_over() => peer.credit(call_id, bytes),
-        _ => {}
+    for bytes in flow.receive(payload.keep())?.filter(|_| !flow.is_over()) {
+        peer.credit(call_id, bytes);
     }
-    Ok(())
+    Ok(is_awaited)
 }
 
 /// A request has come whose call has streams.

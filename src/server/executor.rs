@@ -1,17 +1,17 @@
 //! Where handlers go that have to wait: to a runtime, or, without one, no further.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::panic::{self, AssertUnwindSafe};
 #[cfg(feature = "tokio")]
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::thread;
 use std::time::Instant;
 
-use crate::rpc::block_on;
-use crate::server::streams::Wanted;
+use crate::rpc::{Status, block_on};
+use crate::server::streams::{Outlet, Wanted};
 
 /// What a server runs async handlers on, and how many calls others than its reactors have.
 #[derive(Debug, Clone, Default)]
@@ -94,52 +94,75 @@ impl Executor {
 impl Executor {
     /// Has a call with streams served by a task of the runtime, or else by a thread of its own, until that is
     /// done or nobody wants it any more.
-    pub(super) fn run_as_task(&self, wanted: Wanted, body: impl Future<Output = ()> + Send + 'static) {
-        let until = wanted.deadline();
-        let mut body = Some(Box::pin(body));
-        let call = std::future::poll_fn(move |cx| {
-            let Some(running) = &mut body else { return Poll::Ready(()) };
-            // First the waker, then the look: whoever cancels does it the other way round.
-            if wanted.poll_unwanted(cx) {
-                // Its fields answer the call as they are dropped.
-                body = None;
-                return Poll::Ready(());
-            }
-            // Unwind safe: the panic has answered the call, and the body is polled no more.
-            let polled = panic::catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx)));
-            let is_over = polled.unwrap_or(Poll::Ready(())).is_ready();
-            if is_over { Poll::Ready(()) } else { Poll::Pending }
-        });
+    pub(super) fn run_as_task<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        outlet: Outlet,
+        body: impl FnOnce(Outlet) -> F + Send + 'static,
+    ) {
+        let (wanted, until) = (outlet.wanted(), outlet.deadline());
         #[cfg(feature = "tokio")]
         if self.runtime.is_some() {
-            return self.finish(call, until);
+            return self.finish(while_wanted(wanted, body(outlet)), until);
         }
-        self.spawn(move || block_on(call, until));
+        self.spawn(outlet, move |outlet| block_on(while_wanted(wanted, body(outlet)), until));
     }
 
     /// Has a call with streams served by a thread of its own.
     pub(super) fn run_on_thread<F: Future<Output = ()>>(
         &self,
-        until: Option<Instant>,
-        body: impl FnOnce() -> F + Send + 'static,
+        outlet: Outlet,
+        body: impl FnOnce(Outlet) -> F + Send + 'static,
     ) {
-        self.spawn(move || {
+        let until = outlet.deadline();
+        self.spawn(outlet, move |outlet| {
             // Unwind safe: the panic has answered the call, and nothing else is left of it.
-            let _ = panic::catch_unwind(AssertUnwindSafe(|| block_on(body(), until)));
+            let _ = panic::catch_unwind(AssertUnwindSafe(|| block_on(body(outlet), until)));
         });
     }
 
-    fn spawn(&self, work: impl FnOnce() + Send + 'static) {
-        let executor = self.clone();
+    fn spawn(&self, outlet: Outlet, work: impl FnOnce(Outlet) + Send + 'static) {
+        // If there is no thread, `work` is gone; the call is still here to be answered.
+        let outlet = Arc::new(Mutex::new(Some(outlet)));
+        let (executor, taken) = (self.clone(), outlet.clone());
         let thread = thread::Builder::new().name("mmap-rpc-stream".into()).spawn(move || {
             let _entered = executor.enter();
-            work();
+            if let Some(outlet) = take(&taken) {
+                work(outlet);
+            }
         });
-        if let Err(error) = thread {
-            // What would have answered the call was dropped, and has failed it.
+        if let Err(error) = thread
+            && let Some(outlet) = take(&outlet)
+        {
             tracing::error!(%error, "no thread for a call with streams");
+            outlet.fail(&Status::resource_exhausted(format!(
+                "the server has no thread for the call's handler: {error}; raise its limit of threads (ulimit \
+                 -u, sysctl kernel.threads-max), or make the handler async"
+            )));
         }
     }
+}
+
+fn take<T>(place: &Mutex<Option<T>>) -> Option<T> {
+    // It is there or not.
+    place.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+/// Polls what serves a call until it is done or nobody wants it any more.
+fn while_wanted(wanted: Wanted, body: impl Future<Output = ()>) -> impl Future<Output = ()> {
+    let mut body = Some(Box::pin(body));
+    poll_fn(move |cx| {
+        let Some(running) = &mut body else { return Poll::Ready(()) };
+        // First the waker, then the look: whoever cancels does it the other way round.
+        if wanted.poll_unwanted(cx) {
+            // Its fields answer the call as they are dropped.
+            body = None;
+            return Poll::Ready(());
+        }
+        // Unwind safe: the panic has answered the call, and the body is polled no more.
+        let polled = panic::catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx)));
+        let is_over = polled.unwrap_or(Poll::Ready(())).is_ready();
+        if is_over { Poll::Ready(()) } else { Poll::Pending }
+    })
 }
 
 /// Polls a future once more when a time has come.

@@ -1,30 +1,38 @@
 //! The streams of a connection's calls, as its reactor finds them.
 
+use std::mem;
 use std::sync::Arc;
 
 use crate::connection::{Flow, call_index};
 use crate::error::Violation;
 use crate::server::calls::Calls;
+use crate::server::incoming::given_up;
 
-/// Those of the last call of each index that had any, by index. A call that has ended keeps its place until
-/// the next one: what its client has sent meanwhile is recognised by it.
+/// Those of a connection.
 #[derive(Debug, Default)]
-pub(super) struct Flows(Vec<Option<(u32, Arc<Flow>)>>);
+pub(super) struct Flows {
+    /// Those of the last call of each index that had any, by index. A call that has ended keeps its place
+    /// until the next one: what its client has sent meanwhile is recognised by it.
+    last: Vec<Option<(u32, Arc<Flow>)>>,
+    /// A handler has something to do that it waited for.
+    woke: bool,
+}
 
 impl Flows {
-    /// Streams of a call that has begun.
+    /// Streams of a call that has begun, and whose handler is to run.
     pub(super) fn begin(&mut self, call_id: u32, window: u32) -> &Arc<Flow> {
         let index = call_index(call_id);
-        if index >= self.0.len() {
-            self.0.resize(index + 1, None);
+        if index >= self.last.len() {
+            self.last.resize(index + 1, None);
         }
-        let (_, flow) = self.0[index].insert((call_id, Flow::new(window)));
+        self.woke = true;
+        let (_, flow) = self.last[index].insert((call_id, Flow::new(window)));
         flow
     }
 
     /// Those of a call; `None` if it never had any, or its index is another call's.
     pub(super) fn find(&self, call_id: u32) -> Option<&Arc<Flow>> {
-        let (found, flow) = self.0.get(call_index(call_id))?.as_ref()?;
+        let (found, flow) = self.last.get(call_index(call_id))?.as_ref()?;
         (*found == call_id).then_some(flow)
     }
 
@@ -34,11 +42,21 @@ impl Flows {
     /// # Errors
     /// If there never were any.
     pub(super) fn expect(&self, call_id: u32) -> Result<Option<&Arc<Flow>>, Violation> {
-        match self.0.get(call_index(call_id)) {
+        match self.last.get(call_index(call_id)) {
             Some(Some((known, flow))) if *known == call_id => Ok(Some(flow)),
             Some(Some((known, _))) if is_before(call_id, *known) => Ok(None),
             _ => Err(Violation::Entry("of a stream that there is not")),
         }
+    }
+
+    /// The handler of a call has something to do that it waited for.
+    pub(super) fn woke(&mut self) {
+        self.woke = true;
+    }
+
+    /// Whether any has since this was asked last.
+    pub(super) fn take_woke(&mut self) -> bool {
+        mem::take(&mut self.woke)
     }
 
     /// The caller of a call has given up.
@@ -46,7 +64,7 @@ impl Flows {
         // First the mark: whoever is woken by its flow looks for that.
         calls.cancel(call_id);
         if let Some(flow) = self.find(call_id) {
-            flow.finish();
+            flow.fail(given_up());
         }
     }
 
@@ -54,7 +72,7 @@ impl Flows {
     pub(super) fn cancel_all(&self, calls: &Calls) {
         // In this order, as above.
         calls.cancel_all();
-        self.0.iter().flatten().for_each(|(_, flow)| flow.finish());
+        self.last.iter().flatten().for_each(|(_, flow)| flow.fail(given_up()));
     }
 }
 

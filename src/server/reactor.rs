@@ -18,6 +18,7 @@ use std::io;
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::connection::{CloseReason, Config};
@@ -104,6 +105,8 @@ pub(super) struct Reactor {
     recent: usize,
     spin: AdaptiveSpin,
     spun: bool,
+    /// The handler of a stream has been woken, and this thread has not made way for it.
+    woke: bool,
     /// A socket had more than a turn's worth: such rounds are long, and the epoll is looked at after each.
     flooded: bool,
     /// Since when, at the latest, everything ends.
@@ -132,6 +135,7 @@ impl Reactor {
             recent: 0,
             spin,
             spun: false,
+            woke: false,
             flooded: false,
             ends_at: None,
         })
@@ -173,6 +177,7 @@ impl Reactor {
                 Turn::Worked => {
                     (worked, self.recent) = (true, index);
                     self.flooded |= connection.is_flooded();
+                    self.woke |= connection.take_woke();
                     at += 1;
                 }
                 Turn::Idle
@@ -197,6 +202,12 @@ impl Reactor {
         self.spun = false;
         if self.spin.is_hot() && self.watch(None) {
             self.spin.succeeded();
+            return true;
+        }
+        if mem::take(&mut self.woke) {
+            // It may have to wait for this very processor. Not before the glance: a stream that comes fast is
+            // handed on in large parts, because each change of threads costs as much as several messages.
+            thread::yield_now();
             return true;
         }
         let Some((own_cpu, peer_cpu)) = self.exchange_cpus() else {

@@ -13,17 +13,18 @@ use std::panic::{self, AssertUnwindSafe};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
-use futures_core::Stream;
-
-use crate::connection::{Flow, Head, Received, SendFailure, send_in_flow, send_whole};
-use crate::rpc::{Decode, Encode, MetadataMap, Request, Response, Status, block_on};
+use crate::connection::{Credits, Flow, Head, Received, SendFailure, send_in_flow, send_whole};
+use crate::rpc::{Decode, Encode, MetadataMap, Request, Response, Status, block_on, budgeted};
 use crate::server::caller::{Caller, OwnedCaller};
 use crate::server::detached::Owed;
 use crate::server::exchange::{Exchange, Handled, log_panic, panic_text};
-use crate::server::incoming::{OwnedIncoming, given_up, has_passed, too_late};
+use crate::server::executor::Executor;
+use crate::server::incoming::{OwnedIncoming, has_passed, too_late};
 use crate::server::peer::Peer;
 use crate::streaming::{Source, Streaming};
+use futures_core::Stream;
 
 impl Exchange<'_> {
     /// Runs a blocking handler of one request, on a thread of its own, and sends what it returns, one after
@@ -37,11 +38,7 @@ impl Exchange<'_> {
         Resp: Encode + 'static,
         I: IntoIterator<Item = Result<Resp, Status>>,
     {
-        self.one_request(|executor, request, outlet| {
-            executor.run_on_thread(outlet.wanted().deadline(), move || {
-                outlet.stream(async { iterated(handler(request)) })
-            });
-        })
+        self.one_request(iterating(handler))
     }
 
     /// The same of a stream of requests, which is answered by one response.
@@ -54,9 +51,7 @@ impl Exchange<'_> {
         Resp: Encode + 'static,
     {
         self.many_requests(|executor, request, outlet| {
-            executor.run_on_thread(outlet.wanted().deadline(), move || {
-                outlet.respond(async { handler(request) })
-            });
+            executor.run_on_thread(outlet, |outlet| outlet.respond(async { handler(request) }));
         })
     }
 
@@ -70,11 +65,7 @@ impl Exchange<'_> {
         Resp: Encode + 'static,
         I: IntoIterator<Item = Result<Resp, Status>>,
     {
-        self.many_requests(|executor, request, outlet| {
-            executor.run_on_thread(outlet.wanted().deadline(), move || {
-                outlet.stream(async { iterated(handler(request)) })
-            });
-        })
+        self.many_requests(iterating(handler))
     }
 
     /// Runs an async handler of one request, as a task of the server's runtime, and sends what its stream
@@ -91,9 +82,7 @@ impl Exchange<'_> {
         F: Future<Output = Result<Response<S>, Status>> + Send + 'static,
         S: Stream<Item = Result<Resp, Status>> + Send + 'static,
     {
-        self.one_request(|executor, request, outlet| {
-            executor.run_as_task(outlet.wanted(), outlet.stream(async { handler(request).await }));
-        })
+        self.one_request(polling(handler))
     }
 
     /// The same of a stream of requests, which is answered by one response.
@@ -107,7 +96,7 @@ impl Exchange<'_> {
         F: Future<Output = Result<Response<Resp>, Status>> + Send + 'static,
     {
         self.many_requests(|executor, request, outlet| {
-            executor.run_as_task(outlet.wanted(), outlet.respond(async { handler(request).await }));
+            executor.run_as_task(outlet, |outlet| outlet.respond(async { handler(request).await }));
         })
     }
 
@@ -122,9 +111,36 @@ impl Exchange<'_> {
         F: Future<Output = Result<Response<S>, Status>> + Send + 'static,
         S: Stream<Item = Result<Resp, Status>> + Send + 'static,
     {
-        self.many_requests(|executor, request, outlet| {
-            executor.run_as_task(outlet.wanted(), outlet.stream(async { handler(request).await }));
-        })
+        self.many_requests(polling(handler))
+    }
+}
+
+/// Runs a blocking handler whose response is a stream.
+fn iterating<Req, Resp, I>(
+    handler: impl FnOnce(Request<Req>) -> Result<Response<I>, Status> + Send + 'static,
+) -> impl FnOnce(&Executor, Request<Req>, Outlet)
+where
+    Req: Send + 'static,
+    Resp: Encode + 'static,
+    I: IntoIterator<Item = Result<Resp, Status>>,
+{
+    |executor, request, outlet| {
+        executor.run_on_thread(outlet, |outlet| outlet.stream(async { iterated(handler(request)) }));
+    }
+}
+
+/// Runs an async one.
+fn polling<Req, Resp, F, S>(
+    handler: impl FnOnce(Request<Req>) -> F + Send + 'static,
+) -> impl FnOnce(&Executor, Request<Req>, Outlet)
+where
+    Req: Send + 'static,
+    Resp: Encode + 'static,
+    F: Future<Output = Result<Response<S>, Status>> + Send + 'static,
+    S: Stream<Item = Result<Resp, Status>> + Send + 'static,
+{
+    |executor, request, outlet| {
+        executor.run_as_task(outlet, |outlet| outlet.stream(async { handler(request).await }));
     }
 }
 
@@ -163,10 +179,6 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    pub(super) fn deadline(&self) -> Option<std::time::Instant> {
-        self.call.deadline
-    }
-
     /// Whether nobody waits for the call any more; if somebody does, the task is woken when that changes.
     pub(super) fn poll_unwanted(&self, cx: &mut Context<'_>) -> bool {
         // Answered: the words of the connection may be about another call.
@@ -185,7 +197,16 @@ impl Outlet {
         Some(Self { owed, peer, flow })
     }
 
-    fn wanted(&self) -> Wanted {
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.owed.call().deadline
+    }
+
+    /// The call cannot be served.
+    pub(super) fn fail(mut self, status: &Status) {
+        self.owed.fail(status);
+    }
+
+    pub(super) fn wanted(&self) -> Wanted {
         Wanted { peer: self.peer.clone(), flow: self.flow.clone(), call: self.owed.call().clone() }
     }
 
@@ -250,39 +271,41 @@ impl Outlet {
         *headers.metadata_mut() = metadata;
         let (metadata, head) =
             (headers.encoded_metadata(), Head::Headers { call_id: self.owed.call().call_id });
-        let (peer, mut prepared) = (self.peer.clone(), None);
-        self.attempt(move || send_whole(&peer.link, head, &metadata, &(), 0, &mut prepared)).await
+        let mut prepared = None;
+        self.attempt(|| send_whole(&self.peer.link, head, &metadata, &(), 0, &mut prepared)).await
     }
 
     async fn send<M: Encode>(&self, message: &M) -> Result<(), Status> {
-        let (peer, flow, call_id) = (self.peer.clone(), self.flow.clone(), self.owed.call().call_id);
-        let mut prepared = None;
-        self.attempt(move || send_in_flow(&peer.link, &flow, call_id, message, &mut prepared)).await
+        let (call_id, mut prepared) = (self.owed.call().call_id, None);
+        self.attempt(|| send_in_flow(&self.peer.link, &self.flow, call_id, message, &mut prepared)).await
     }
 
     /// Makes an attempt again and again, until there is space and credit.
     async fn attempt(&self, mut attempt: impl FnMut() -> Result<(), SendFailure>) -> Result<(), Status> {
-        poll_fn(|cx| {
-            for last in [false, true] {
-                if let Err(status) = self.owed.check_wanted() {
-                    return Poll::Ready(Err(status));
-                }
-                match attempt() {
-                    Ok(()) => return Poll::Ready(Ok(())),
-                    Err(SendFailure::Failed(status)) => return Poll::Ready(Err(status)),
-                    Err(SendFailure::Wait) if last => {}
-                    Err(SendFailure::Wait) => {
-                        self.flow.watch_writer(cx.waker());
-                        if self.flow.may_send() {
-                            // There is credit: what lacks is a slot, or a place in the ring.
-                            self.peer.backlog.wait(&self.peer.link, &self.flow);
-                        }
+        poll_fn(|cx| budgeted(cx, |cx| self.poll_attempt(cx, &mut attempt))).await
+    }
+
+    fn poll_attempt(
+        &self,
+        cx: &mut Context<'_>,
+        attempt: &mut impl FnMut() -> Result<(), SendFailure>,
+    ) -> Poll<Result<(), Status>> {
+        for last in [false, true] {
+            self.owed.check_wanted()?;
+            match attempt() {
+                Ok(()) => return Poll::Ready(Ok(())),
+                Err(SendFailure::Failed(status)) => return Poll::Ready(Err(status)),
+                Err(SendFailure::Wait) if last => {}
+                Err(SendFailure::Wait) => {
+                    self.flow.watch_writer(cx.waker());
+                    if self.flow.may_send() {
+                        // There is credit: what lacks is a slot, or a place in the ring.
+                        self.peer.backlog.wait(&self.peer.link, &self.flow);
                     }
                 }
             }
-            Poll::Pending
-        })
-        .await
+        }
+        Poll::Pending
     }
 }
 
@@ -291,33 +314,45 @@ struct Requests {
     peer: Arc<Peer>,
     flow: Arc<Flow>,
     call_id: u32,
-    deadline: Option<std::time::Instant>,
+    deadline: Option<Instant>,
 }
 
 impl Requests {
+    fn grant(&self, credits: Credits) {
+        // To a call that is over nothing is granted any more.
+        for bytes in credits.filter(|_| !self.flow.is_over()) {
+            self.peer.credit(self.call_id, bytes);
+        }
+    }
+
     fn look(&self) -> Option<Result<Option<Received>, Status>> {
         // First the end, then the messages before it.
         let has_ended = self.flow.has_ended();
         if let Some(message) = self.flow.take() {
-            if let Some(bytes) = self.flow.was_read(message.len())
-                && !self.flow.is_over()
-            {
-                self.peer.credit(self.call_id, bytes);
-            }
+            self.grant(self.flow.was_read(message.len()));
             return Some(Ok(Some(message)));
         }
         if has_ended {
             return Some(Ok(None));
         }
         if self.flow.is_over() {
-            return Some(Err(given_up()));
+            return Some(Err(self.flow.failure().cloned().unwrap_or_else(answered)));
         }
         self.deadline.is_some_and(has_passed).then(|| Err(too_late()))
     }
 }
 
+#[cold]
+fn answered() -> Status {
+    Status::cancelled("the call has been answered: its requests are not read any more")
+}
+
 impl Source for Requests {
     fn wait(&mut self) -> Result<Option<Received>, Status> {
+        // Looked at first: a reader that is behind does not wait.
+        if let Some(found) = self.look() {
+            return found;
+        }
         let deadline = self.deadline;
         let mut came = None;
         let next = async { came = Some(poll_fn(|cx| self.poll(cx)).await) };
@@ -331,8 +366,7 @@ impl Source for Requests {
         }
         self.flow.watch_reader(cx.waker());
         let Some(found) = self.look() else { return Poll::Pending };
-        // It does not wait after all.
-        self.flow.take_awaited();
+        self.flow.unwatch_reader();
         Poll::Ready(found)
     }
 
@@ -347,10 +381,6 @@ impl Source for Requests {
 
 impl Drop for Requests {
     fn drop(&mut self) {
-        if let Some(bytes) = self.flow.stop_reading()
-            && !self.flow.is_over()
-        {
-            self.peer.credit(self.call_id, bytes);
-        }
+        self.grant(self.flow.stop_reading());
     }
 }

@@ -16,6 +16,7 @@ use crate::site::{HOLD, MODE, PANIC, PANIC_LATER, Site, input, output, told};
 
 testkit::on_every_way![
     a_panic_is_told,
+    a_sender_says_what_its_call_has_ended_with,
     shapes_that_differ_are_told,
     calls_that_nobody_serves_keep_no_memory,
     as_many_calls_as_were_agreed,
@@ -46,6 +47,37 @@ fn a_panic_is_told() {
         assert_eq!(status.code(), Code::Internal, "{status}");
         assert_eq!(status.message(), "the handler panicked: later, as it was told");
         eventually("the handlers end", || site.running() == 0);
+    });
+}
+
+fn a_sender_says_what_its_call_has_ended_with() {
+    both(|tasks| {
+        let site = Site::new(tasks, |server| server);
+        let client = site.client();
+        let begin = |mode, timeout| {
+            client.streaming_input_call().metadata(told(mode)).timeout(timeout).wait().unwrap()
+        };
+        // A failure of the handler.
+        let (mut requests, reply) = begin(PANIC, PATIENCE);
+        let failed = reply.wait().map(drop).unwrap_err();
+        assert_eq!(requests.send(input(1)).wait().unwrap_err(), failed);
+        // The deadline.
+        let (mut requests, reply) = begin(HOLD, Duration::from_millis(30));
+        assert_eq!(reply.wait().map(drop).unwrap_err().code(), Code::DeadlineExceeded);
+        assert_eq!(requests.send(input(1)).wait().unwrap_err().code(), Code::DeadlineExceeded);
+        // That it was given up, however much time passes.
+        let (mut requests, reply) = begin(HOLD, Duration::from_millis(30));
+        drop(reply);
+        thread::sleep(Duration::from_millis(50));
+        let given_up = requests.send(input(1)).wait().unwrap_err();
+        assert_eq!(given_up.code(), Code::Cancelled, "{given_up}");
+        assert!(given_up.message().contains("receiving half was dropped"), "{given_up}");
+        // An answer.
+        site.open(true);
+        let call = client.half_duplex_call().timeout(PATIENCE);
+        let (mut requests, mut responses) = call.wait().unwrap();
+        let status = responses.message().wait().unwrap_err();
+        assert_eq!(requests.send(output(1, 1)).wait().unwrap_err(), status);
     });
 }
 

@@ -270,7 +270,7 @@ pub(crate) struct Site {
     stop: ShutdownHandle,
     thread: Option<JoinHandle<std::io::Result<()>>>,
     dir: TempDir,
-    _runtime: Runtime,
+    pub(crate) runtime: Runtime,
 }
 
 impl Site {
@@ -288,7 +288,7 @@ impl Site {
         let server = way::allow_all(settings(builder), &path).bind(&path).expect("a fresh folder");
         let stop = server.shutdown_handle();
         let thread = Some(thread::spawn(move || server.run()));
-        Self { service, stop, thread, dir, _runtime: runtime }
+        Self { service, stop, thread, dir, runtime }
     }
 
     pub(crate) fn path(&self) -> PathBuf {

@@ -137,6 +137,8 @@ pub enum Mode {
     Connections,
     /// One call at a time from each of several threads on one channel
     Threads,
+    /// One message after the other through one stream, for two sizes
+    Stream,
 }
 
 impl Mode {
@@ -150,6 +152,7 @@ impl Mode {
             Self::OneCore => "one-core",
             Self::Connections => "connections",
             Self::Threads => "threads",
+            Self::Stream => "stream",
         }
     }
 }

@@ -3,6 +3,7 @@
 mod connections;
 mod latency;
 mod same_size;
+mod stream;
 mod threads;
 
 use std::fs;
@@ -121,6 +122,7 @@ impl Bench {
             Mode::OneCore => self.one_core(transports),
             Mode::Connections => self.connections(transports),
             Mode::Threads => self.threads(transports),
+            Mode::Stream => self.stream(transports),
         }
     }
 

@@ -24,7 +24,7 @@ pub struct Row {
     pub connections: Option<usize>,
     /// Threads that call.
     pub threads: Option<usize>,
-    /// Calls that were measured.
+    /// Calls that were measured; in the mode `stream`, messages. So it is below.
     pub calls: Option<u64>,
     /// Half of the calls took at most so many nanoseconds.
     pub p50_ns: Option<u64>,
@@ -37,7 +37,7 @@ pub struct Row {
     /// The same half in each round, or the mean where single calls are not timed: cells that took turns are
     /// compared round by round.
     pub rounds_ns: Vec<u64>,
-    /// Calls per second.
+    /// Calls per second, or messages.
     pub rate: Option<f64>,
     /// Processor time of the client process, in seconds.
     pub cpu_client_s: Option<f64>,

@@ -33,7 +33,7 @@ pub fn render(outcome: &Outcome) -> String {
     text + LEGEND
 }
 
-const TITLES: [(Mode, &str); 7] = [
+const TITLES: [(Mode, &str); 8] = [
     (Mode::Latency, "one call at a time"),
     (Mode::Flood, "many calls under way at once, from one thread"),
     (Mode::Wake, "a call after 50 ms of silence, both sides asleep"),
@@ -41,11 +41,13 @@ const TITLES: [(Mode, &str); 7] = [
     (Mode::OneCore, "one call at a time, both processes on one processor"),
     (Mode::Connections, "one call at a time on one of many connections"),
     (Mode::Threads, "several threads on one channel, each with one call at a time"),
+    (Mode::Stream, "messages of one stream, one after the other"),
 ];
 
 const LEGEND: &str = "\
 /ring, /futex: p50 over that of the bare ring, or time per call over its; the median over all rounds.
 allocs: how often a call asks for memory, client + server. cpu: processor time of both for each call.
+In the mode stream a call is one message.
 line: a cache line to the other process and back, just before the cell and just after it.
 ";
 
@@ -58,7 +60,7 @@ fn columns(mode: Mode, all: &[Row]) -> Vec<Column<'_>> {
     let cpu = || column("cpu", |row| row.cpu_per_call().map(units::time));
     let ring = move |title, floor| column(title, move |row| over(all, row, floor).map(units::plain));
     let mut columns = match mode {
-        Mode::Latency => vec![size(), name()],
+        Mode::Latency | Mode::Stream => vec![size(), name()],
         Mode::Flood => {
             vec![name(), size(), column("under way", |row| row.depth.map(|depth| depth.to_string()))]
         }
@@ -68,7 +70,7 @@ fn columns(mode: Mode, all: &[Row]) -> Vec<Column<'_>> {
         }
         Mode::Threads => vec![name(), column("threads", |row| row.threads.map(|count| count.to_string()))],
     };
-    if !matches!(mode, Mode::Flood | Mode::Idle) {
+    if !matches!(mode, Mode::Flood | Mode::Idle | Mode::Stream) {
         columns.extend([
             column("p50", |row| row.p50_ns.map(nanoseconds)),
             column("p90", |row| row.p90_ns.map(nanoseconds)),
@@ -89,6 +91,14 @@ fn columns(mode: Mode, all: &[Row]) -> Vec<Column<'_>> {
             columns.push(column("memory each", |row| row.rss_per_connection.map(units::memory)))
         }
         Mode::Threads => columns.extend([rate(), allocations(), cpu()]),
+        Mode::Stream => {
+            columns.extend([
+                column("messages/s", |row| row.rate.map(units::rate)),
+                column("each", |row| row.rate.map(|rate| units::time(1e9 / rate))),
+                allocations(),
+                cpu(),
+            ]);
+        }
     }
     columns.push(line());
     columns

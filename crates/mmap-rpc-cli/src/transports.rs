@@ -3,6 +3,7 @@
 //! A [`Transport`] is a row: it serves in one process and connects from the other. Its client is an [`Echo`].
 //! Rows without a server, which do their work in one process, say what the work itself costs.
 
+pub mod async_handler;
 pub mod awaited;
 pub mod bare_futex;
 pub mod bare_ring;
@@ -15,6 +16,7 @@ pub mod raw;
 mod ring;
 mod shared;
 pub mod socket_lane;
+pub mod streams;
 pub mod typed;
 pub mod typed_fixed;
 pub mod unix_socket;
@@ -40,6 +42,13 @@ pub const ALL: Catalog = &[
     &typed::Typed,
     &typed_fixed::TypedFixed,
     &awaited::Awaited,
+    &async_handler::AsyncHandler,
+    &streams::BOTH,
+    &streams::BOTH_TASKS,
+    &streams::DOWN,
+    &streams::DOWN_TASKS,
+    &streams::UP,
+    &streams::UP_TASKS,
     &raw::Raw,
     &raw::Borrowed,
     &raw::Untouched,

@@ -40,7 +40,7 @@ fn json_has_every_row() {
             assert!(number("calls").unwrap() >= 1.0 && number("rate").unwrap() > 0.0, "{line}");
             assert!(row["allocs_per_call"]["client"].is_number(), "{line}");
         }
-        if !["idle", "flood"].contains(&mode) {
+        if !["idle", "flood", "stream"].contains(&mode) {
             let quantiles = ["p50_ns", "p90_ns", "p99_ns", "p999_ns"].map(|name| number(name).unwrap());
             assert!(quantiles[0] > 0.0 && quantiles.is_sorted(), "{line}");
         }
@@ -74,9 +74,12 @@ fn json_has_every_row() {
         &sizes,
     ));
     expected.extend(cells(&["headline", "copies"], "latency", &[5_592_408]));
-    expected.extend(cells(&["typed-fixed"], "latency", &[64]));
+    expected.extend(cells(&["typed-fixed", "async-handler"], "latency", &[64]));
+    expected.extend(cells(&["bidi", "bidi-tasks"], "latency", &[64, 4096]));
+    let streams = ["server-stream", "server-stream-tasks", "client-stream", "client-stream-tasks"];
+    expected.extend(cells(&streams, "stream", &[64, 4096]));
     expected.extend(cells(
-        &["typed", "typed-fixed", "awaited", "socket-lane", "classic", "unix-socket"],
+        &["typed", "typed-fixed", "awaited", "async-handler", "socket-lane", "classic", "unix-socket"],
         "flood",
         &[64],
     ));

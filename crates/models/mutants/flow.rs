@@ -7,7 +7,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         name: "message_received_without_its_fence",
         file: "connection/flow.rs",
         edits: &[(
-            "        // Pairs with the one in `stop_reading`.\n        fence(Ordering::SeqCst);\n",
+            "        // Pairs with the ones in `stop_reading` and `watch_reader`.\n        fence(Ordering::SeqCst);\n",
             "",
         )],
         model: "flow::what_comes_while_the_reader_stops_is_granted_once",
@@ -16,7 +16,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "reading_stopped_without_its_fence",
         file: "connection/flow.rs",
-        edits: &[("        // Pairs with the one in `receive`.\n        fence(Ordering::SeqCst);\n", "")],
+        edits: &[("        // Pairs with the fence in `receive`.\n        fence(Ordering::SeqCst);\n", "")],
         model: "flow::what_comes_while_the_reader_stops_is_granted_once",
         fails_with: "a message is left that nobody reads",
     },
@@ -40,6 +40,13 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         )],
         model: "flow::what_comes_while_the_reader_stops_is_granted_once",
         fails_with: "each message is granted once",
+    },
+    Mutant {
+        name: "reader_watches_without_its_fence",
+        file: "connection/flow.rs",
+        edits: &[("is not the last one.\n        fence(Ordering::SeqCst);\n", "is not the last one.\n")],
+        model: "flow::a_message_wakes_the_reader_that_waits",
+        fails_with: "deadlock",
     },
     Mutant {
         name: "end_looked_at_behind_the_messages",

@@ -33,6 +33,12 @@ mod connection;
 mod harness;
 mod models;
 
+mod rpc {
+    /// What a call has failed with.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub(crate) struct Status;
+}
+
 mod wire {
     /// What is said of a call apart from its messages: nothing.
     #[derive(Debug, Default)]

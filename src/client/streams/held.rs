@@ -12,18 +12,14 @@ use crate::client::calls::Ticket;
 use crate::client::core::{Core, Unsent, deadline_exceeded};
 #[cfg(feature = "tokio")]
 use crate::client::core::{no_space, patience_until};
+#[cfg(feature = "tokio")]
+use crate::client::crowd::Crowd;
 use crate::client::driver::Stop;
-use crate::client::limit::TimeLimit;
-use crate::client::method::Method;
 #[cfg(feature = "tokio")]
 use crate::client::patience::Patience;
-#[cfg(feature = "tokio")]
-use crate::client::space::Registered;
-#[cfg(feature = "tokio")]
-use crate::connection::SendFailure;
-use crate::connection::{Arrived, Flow, send_whole};
-use crate::ring::Shape;
-use crate::rpc::{Encode, Record, Request, Status};
+use crate::client::streams::open::Unopened;
+use crate::connection::{Arrived, Flow, SendFailure, send_whole};
+use crate::rpc::{Encode, Record, Status};
 use crate::sync::{Ordering, fence};
 
 /// The receiving half of a call with streams. Dropped before the reply was taken, it cancels the call.
@@ -40,12 +36,12 @@ pub(super) struct Held {
 }
 
 impl Held {
-    fn new(core: &Arc<Core>, unsent: Unsent<'_>, flow: Arc<Flow>, deadline: Option<Instant>) -> Self {
+    fn new(core: &Arc<Core>, unsent: Unsent<'_>, flow: Arc<Flow>) -> Self {
         Self {
             core: core.clone(),
+            deadline: unsent.deadline(),
             ticket: Some(unsent.sent()),
             flow,
-            deadline,
             record: Record::default(),
             #[cfg(feature = "tokio")]
             patience: None,
@@ -53,48 +49,29 @@ impl Held {
     }
 
     /// Sends the request of a call with streams: its first message, or none.
-    pub(super) fn open<M: Encode>(
-        core: &Arc<Core>,
-        method: Method,
-        limit: TimeLimit,
-        shape: Shape,
-        request: &Request<M>,
-    ) -> Result<Self, Status> {
-        let (deadline, flow) = (limit.end(), Flow::new(core.link.limits().stream_window));
-        let unsent = core.begin_streams(method, deadline, &flow)?;
-        let head = unsent.head_of(method, shape)?;
-        let (metadata, message) = (request.encoded_metadata(), request.get_ref());
-        let (len, mut prepared) = (message.encoded_len(), None);
-        unsent
-            .once_there_is_space(|| send_whole(&core.link, head, &metadata, message, len, &mut prepared))?;
-        Ok(Self::new(core, unsent, flow, deadline))
+    pub(super) fn open<M: Encode>(core: &Arc<Core>, call: &Unopened<'_, M>) -> Result<Self, Status> {
+        let Begun { unsent, flow, attempt } = begin(core, call)?;
+        unsent.once_there_is_space(attempt)?;
+        Ok(Self::new(core, unsent, flow))
     }
 
     /// The same for a task.
     #[cfg(feature = "tokio")]
     pub(super) async fn open_async<M: Encode>(
         core: &Arc<Core>,
-        method: Method,
-        limit: TimeLimit,
-        shape: Shape,
-        request: &Request<M>,
+        call: &Unopened<'_, M>,
     ) -> Result<Self, Status> {
-        let (deadline, flow) = (limit.end(), Flow::new(core.link.limits().stream_window));
-        let unsent = core.begin_streams(method, deadline, &flow)?;
-        let head = unsent.head_of(method, shape)?;
-        let (metadata, message) = (request.encoded_metadata(), request.get_ref());
-        let (len, mut prepared) = (message.encoded_len(), None);
-        let mut attempt = || send_whole(&core.link, head, &metadata, message, len, &mut prepared);
+        let Begun { unsent, flow, mut attempt } = begin(core, call)?;
         match attempt() {
             Ok(()) => {}
             Err(SendFailure::Failed(status)) => return Err(status),
             Err(SendFailure::Wait) => {
-                let until = patience_until(deadline);
-                let mut crowd = Crowd::new(core.clone(), unsent.index());
-                poll_fn(|cx| crowd.poll(cx, Some(until), no_space, &mut attempt)).await?;
+                let until = Some(patience_until(unsent.deadline()));
+                let mut crowd = Crowd::new(&**core, unsent.index(), until, no_space);
+                poll_fn(|cx| crowd.poll(cx, &mut attempt)).await?;
             }
         }
-        Ok(Self::new(core, unsent, flow, deadline))
+        Ok(Self::new(core, unsent, flow))
     }
 
     pub(super) fn call_id(&self) -> u32 {
@@ -118,8 +95,9 @@ impl Held {
     /// Waits until `has_come` says so, or the reply is there.
     ///
     /// # Errors
-    /// If the deadline passes, or the connection closes, before.
+    /// If the deadline passes, or the connection closes, before; and in a forked child.
     pub(super) fn wait_until(&mut self, has_come: impl Fn(&Flow) -> bool) -> Result<(), Status> {
+        self.core.check_process()?;
         let _entered = self.record.enter();
         let (index, cell) = (self.held().index(), self.core.calls.cell_of(self.held()));
         let mut look = || has_come(&self.flow) || cell.is_done();
@@ -137,6 +115,7 @@ impl Held {
         cx: &mut Context<'_>,
         has_come: impl Fn(&Flow) -> bool,
     ) -> Poll<Result<(), Status>> {
+        self.core.check_process()?;
         let index = self.held().index();
         let cell = self.core.calls.cell_of(self.held());
         let mut look = || has_come(&self.flow) || cell.is_done();
@@ -176,6 +155,7 @@ impl Held {
             Stop::Done | Stop::Deadline => deadline_exceeded(),
         };
         self.record.end(Some(&status));
+        self.flow.fail(status.clone());
         status
     }
 
@@ -197,14 +177,39 @@ impl Held {
     }
 }
 
+/// A call that has its cell, and what sends its request: to be called until there is space.
+struct Begun<'a, A> {
+    unsent: Unsent<'a>,
+    flow: Arc<Flow>,
+    attempt: A,
+}
+
+/// Takes a cell for a call with streams.
+fn begin<'a, M: Encode>(
+    core: &'a Arc<Core>,
+    call: &'a Unopened<'_, M>,
+) -> Result<Begun<'a, impl FnMut() -> Result<(), SendFailure> + use<'a, M>>, Status> {
+    let flow = Flow::new(core.link.limits().stream_window);
+    let unsent = core.begin_streams(call.method, call.limit.end(), &flow)?;
+    let head = unsent.head_of(call.method, call.shape)?;
+    let (metadata, message) = (call.request.encoded_metadata(), call.request.get_ref());
+    let (len, mut prepared) = (message.encoded_len(), None);
+    let attempt = move || send_whole(&core.link, head, &metadata, message, len, &mut prepared);
+    Ok(Begun { unsent, flow, attempt })
+}
+
 impl Drop for Held {
     fn drop(&mut self) {
+        if self.core.check_process().is_err() {
+            // The call goes on, in the parent.
+            return;
+        }
         // Before the cell is another call's.
         #[cfg(feature = "tokio")]
         drop(self.patience.take());
         if let Some(ticket) = self.ticket.take() {
             // First: the server's answer may have the other half look whether the call is over.
-            self.flow.finish();
+            self.flow.fail(Status::cancelled("the call was given up: its receiving half was dropped"));
             self.core.give_up_at_once(ticket);
             // The other half may be waiting for credit; if it leads, what wakes it is the bell.
             self.core.wake_space_waiters();
@@ -212,61 +217,5 @@ impl Drop for Held {
         }
         // The call is over: nothing is granted any more.
         let _ = self.flow.stop_reading();
-    }
-}
-
-/// A task that waits for space.
-#[cfg(feature = "tokio")]
-pub(super) struct Crowd {
-    /// Ends first.
-    patience: Patience<Arc<Core>>,
-    core: Arc<Core>,
-    index: usize,
-}
-
-#[cfg(feature = "tokio")]
-impl Crowd {
-    /// Registers the waiter of that number.
-    pub(super) fn new(core: Arc<Core>, index: usize) -> Self {
-        // Kept by number instead: what is registered borrows the channel, which this owns.
-        std::mem::forget(Self::register(&core, index));
-        // A leader that is parked has not heard of us: it must arm `want_space`.
-        core.link.nudge();
-        Self { patience: Patience::new(core.clone(), index), core, index }
-    }
-
-    fn register(core: &Core, index: usize) -> Registered<'_> {
-        core.space.register(&core.link.space, index)
-    }
-
-    /// Makes an attempt again whenever there may be space.
-    pub(super) fn poll<T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        until: Option<Instant>,
-        too_late: impl Fn() -> Status,
-        mut attempt: impl FnMut() -> Result<T, SendFailure>,
-    ) -> Poll<Result<T, Status>> {
-        loop {
-            match attempt() {
-                Ok(value) => return Poll::Ready(Ok(value)),
-                Err(SendFailure::Failed(status)) => return Poll::Ready(Err(status)),
-                Err(SendFailure::Wait) => {}
-            }
-            match ready!(self.patience.poll(cx, until)) {
-                Ok(Stop::Done) => {}
-                Ok(Stop::Closed) => return Poll::Ready(Err(self.core.link.closed_status())),
-                Ok(Stop::Deadline) => return Poll::Ready(Err(too_late())),
-                Err(status) => return Poll::Ready(Err(status)),
-            }
-        }
-    }
-}
-
-#[cfg(feature = "tokio")]
-impl Drop for Crowd {
-    fn drop(&mut self) {
-        self.patience.end();
-        self.core.space.leave(&self.core.link.space, self.index);
     }
 }

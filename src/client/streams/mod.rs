@@ -15,12 +15,14 @@ mod held;
 mod open;
 mod places;
 mod reply;
+mod send_all;
 mod sender;
 mod source;
 
-pub use call::{BidiStreamingCall, ClientStreamingCall, SendAll, ServerStreamingCall};
+pub use call::{BidiStreamingCall, ClientStreamingCall, ServerStreamingCall};
 pub(in crate::client) use places::Places;
 pub use reply::Reply;
+pub use send_all::SendAll;
 #[cfg(feature = "tokio")]
 pub use sender::SendFuture;
 pub use sender::{SendMessage, Sender};

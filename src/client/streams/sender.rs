@@ -13,11 +13,13 @@ use std::time::Instant;
 
 use crate::client::core::{Core, deadline_exceeded};
 #[cfg(feature = "tokio")]
-use crate::client::streams::held::Crowd;
+use crate::client::crowd::Crowd;
 use crate::client::streams::held::Held;
 use crate::client::streams::places::Place;
 use crate::connection::{Flow, Link, Prepared, SendFailure, send_in_flow};
 use crate::ring::Entry;
+#[cfg(feature = "tokio")]
+use crate::rpc::budgeted;
 use crate::rpc::{Encode, Status};
 
 /// Sends the messages of a call, one after the other. Dropping it, or [`finish`](Self::finish), tells the
@@ -53,6 +55,7 @@ impl<Req: Encode> Sender<Req> {
     pub fn finish(self) {}
 
     fn attempt(&self, message: &Req, prepared: &mut Option<Prepared<Arc<Link>>>) -> Result<(), SendFailure> {
+        self.core().check_process().map_err(SendFailure::Failed)?;
         if self.flow.is_over() {
             return Err(SendFailure::Failed(self.why_over()));
         }
@@ -79,10 +82,9 @@ impl<Req: Encode> SendMessage<'_, Req> {
     /// Sends it, once the server takes it.
     ///
     /// # Errors
-    /// `Cancelled` once the call has ended, by the server or by dropping its other half: what came of it is
-    /// with the other half. `Internal` if the message does not encode: the call goes on without it.
-    /// `DeadlineExceeded`, `Unavailable` and `ResourceExhausted` as for
-    /// [`Call::wait`](crate::Call::wait).
+    /// Once the call has ended, what it has failed with; `Cancelled` if the server has answered it, or its
+    /// other half was dropped. `Internal` if the message does not encode: the call goes on without it.
+    /// `DeadlineExceeded`, `Unavailable` and `ResourceExhausted` as for [`Call::wait`](crate::Call::wait).
     pub fn wait(self) -> Result<(), Status> {
         let (sender, mut prepared) = (&*self.sender, None);
         match sender.attempt(&self.message, &mut prepared) {
@@ -90,8 +92,8 @@ impl<Req: Encode> SendMessage<'_, Req> {
             Err(SendFailure::Failed(status)) => Err(status),
             Err(SendFailure::Wait) => {
                 let attempt = || sender.attempt(&self.message, &mut prepared);
-                let sent = sender.core().wait_for_space(sender.place.number(), sender.deadline, attempt);
-                sent.map_err(|status| sender.or_late(status))
+                let (number, until) = (sender.place.number(), sender.deadline);
+                sender.core().wait_for_space(number, until, deadline_exceeded, attempt)
             }
         }
     }
@@ -102,20 +104,14 @@ impl<Req> Sender<Req> {
         self.place.core()
     }
 
+    /// What the call has ended with.
     #[cold]
     fn why_over(&self) -> Status {
-        if self.core().link.is_closed() {
-            return self.core().link.closed_status();
-        }
-        self.or_late(Status::cancelled("the call has ended; its outcome is with the response"))
-    }
-
-    /// The status, or that the deadline has passed.
-    fn or_late(&self, status: Status) -> Status {
-        match self.deadline {
-            Some(deadline) if Instant::now() >= deadline => deadline_exceeded(),
-            _ => status,
-        }
+        self.flow.failure().cloned().unwrap_or_else(|| {
+            Status::cancelled(
+                "the server has answered the call and takes no more of its messages; see its response",
+            )
+        })
     }
 }
 
@@ -135,7 +131,7 @@ impl<'a, Req: Encode + Unpin> IntoFuture for SendMessage<'a, Req> {
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct SendFuture<'a, Req> {
     /// Ends first.
-    crowd: Option<Crowd>,
+    crowd: Option<Crowd<Arc<Core>>>,
     sender: &'a mut Sender<Req>,
     message: Req,
     prepared: Option<Prepared<Arc<Link>>>,
@@ -147,15 +143,20 @@ impl<Req: Encode + Unpin> Future for SendFuture<'_, Req> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { crowd, sender, message, prepared } = self.get_mut();
-        if crowd.is_none() {
-            match sender.attempt(message, prepared) {
-                Ok(()) => return Poll::Ready(Ok(())),
-                Err(SendFailure::Failed(status)) => return Poll::Ready(Err(status)),
-                Err(SendFailure::Wait) => {}
+        budgeted(cx, |cx| {
+            if crowd.is_none() {
+                match sender.attempt(message, prepared) {
+                    Ok(()) => return Poll::Ready(Ok(())),
+                    Err(SendFailure::Failed(status)) => return Poll::Ready(Err(status)),
+                    Err(SendFailure::Wait) => {}
+                }
             }
-        }
-        let crowd = crowd.get_or_insert_with(|| Crowd::new(sender.core().clone(), sender.place.number()));
-        crowd.poll(cx, sender.deadline, deadline_exceeded, || sender.attempt(message, prepared))
+            let crowd = crowd.get_or_insert_with(|| {
+                let (core, number) = (sender.core().clone(), sender.place.number());
+                Crowd::new(core, number, sender.deadline, deadline_exceeded)
+            });
+            crowd.poll(cx, || sender.attempt(message, prepared))
+        })
     }
 }
 

@@ -55,12 +55,13 @@ impl Responses {
     /// The next message, if it is there; and the end, if it is.
     fn look(&mut self) -> Option<Result<Option<Received>, Status>> {
         let Some(call) = &self.call else { return Some(Ok(None)) };
+        if let Err(status) = call.core.check_process() {
+            return Some(Err(status));
+        }
         // First the end, then the messages before it.
         let is_answered = call.is_answered();
         if let Some(message) = call.flow.take() {
-            if let Some(bytes) = call.flow.was_read(message.len())
-                && !is_answered
-            {
+            for bytes in call.flow.was_read(message.len()).filter(|_| !is_answered) {
                 call.core.tell(Entry::credit(call.call_id(), bytes));
             }
             if self.metadata.is_none() {
