@@ -244,7 +244,7 @@ impl Link {
                 self.freed_here();
                 Ok(count)
             }
-            // Someone else is at it; what it frees is claimable in a moment.
+            // Someone else is at it, and looks once more for us; what it frees is news to whoever waits.
             Ok(slab::Harvest::Busy) => Ok(0),
             Err(violation) => Err(self.violated(violation)),
         }

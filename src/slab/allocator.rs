@@ -9,7 +9,7 @@ use super::bitset;
 use super::classes::{Classes, WordList};
 use crate::layout::handle::Handle;
 use crate::layout::words::{HANDLE_WORDS, SlabView};
-use crate::sync::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// What a claim hands out: the slot's handle and size. Plain data; the guard types live higher up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,8 +73,8 @@ pub(crate) struct Slab {
     pub(super) assigned: [AtomicU64; HANDLE_WORDS],
     /// Parity of each handle as of the last harvest. Written by the holder of `harvesting` alone.
     pub(super) seen: [AtomicU64; HANDLE_WORDS],
-    /// True while a thread harvests.
-    pub(super) harvesting: AtomicBool,
+    /// Whether a thread harvests, and whether others have come meanwhile. Written by all who harvest.
+    pub(super) harvesting: AtomicU32,
     /// 1 = the slot is with the peer.
     pub(super) inflight: [PrivateWord; HANDLE_WORDS],
 }
@@ -86,7 +86,7 @@ impl Slab {
             classes: Classes::new(),
             assigned: array::from_fn(|_| AtomicU64::new(0)),
             seen: array::from_fn(|_| AtomicU64::new(0)),
-            harvesting: AtomicBool::new(false),
+            harvesting: AtomicU32::new(0),
             inflight: array::from_fn(|_| PrivateWord(AtomicU64::new(0))),
         }
     }

@@ -40,8 +40,9 @@
 //! | b | `free.fetch_or` in add_run | `free.fetch_and` in claim | `assigned`, and the caller's table of addresses |
 //! | c | the peer's `ret.fetch_xor` in [`give_back`] | `fence` after the load of `ret` in harvest | the peer's reads of the slot; and, through d, `inflight` |
 //! | d | the store of the entry's `seq` (ring) | the peer's fence after its load of `seq` (ring) | the slot's bytes, and that `inflight` is set |
-//! | e | the harvest lock's store | the harvest lock's compare-exchange | `seen` |
+//! | e | `harvesting`, given back | `harvesting`, taken | `seen` |
 //! | f | the class table's `order` and list lengths, in add_run | their loads in claim | sizes and word numbers |
+//! | g | `harvesting.fetch_or` of who finds it held | `harvesting.fetch_and` of its holder | what the one could see of `ret`, the other sees |
 //!
 //! Three orders within one thread matter:
 //!

@@ -11,15 +11,17 @@ use super::classes::WordList;
 use crate::error::Violation;
 use crate::layout::handle::Handle;
 use crate::layout::words::{HANDLE_WORDS, SlabView};
-use crate::sync::{AtomicBool, AtomicU64, Ordering, fence};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// What a harvest did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "a busy harvest freed nothing"]
 pub(crate) enum Harvest {
-    /// Another thread harvests at this moment; its harvest may or may not cover the latest flips.
+    /// Another thread harvests at this moment. It has been told, and looks at all words once more before it
+    /// is through: what that frees is among what it frees.
     Busy,
-    /// So many slots became free, and waiters for slots may be woken.
+    /// So many slots became free, and waiters for slots are to be woken: one of them may have found this
+    /// thread at it, and have gone to sleep.
     Freed(u32),
 }
 
@@ -40,7 +42,7 @@ impl Slab {
     /// [`Violation::ForgedReturn`] if the peer flipped a bit of a slot that it does not hold. The connection
     /// is dead then: the slots of that word are not freed, nor accounted for any more.
     pub(crate) fn harvest(&self, view: SlabView<'_>) -> Result<Harvest, Violation> {
-        self.harvest_words(view, (0..HANDLE_WORDS).filter(|&word| self.slot_size(word) != 0))
+        self.harvest_words(view, self.words())
     }
 
     /// Like [`harvest`](Self::harvest), but looks only at the words that serve `size` bytes: the first thing
@@ -75,14 +77,25 @@ impl Slab {
         view: SlabView<'_>,
         words: impl Iterator<Item = usize>,
     ) -> Result<Harvest, Violation> {
-        let Some(_lock) = HarvestLock::try_new(&self.harvesting) else {
+        let Some(mut lock) = HarvestLock::try_new(&self.harvesting) else {
             return Ok(Harvest::Busy);
         };
         let mut freed = 0;
         for word in words {
             freed += self.harvest_word(view, word)?;
         }
+        // Each round answers at least one thread that has found us here, and goes its way since.
+        while lock.was_asked() {
+            for word in self.words() {
+                freed += self.harvest_word(view, word)?;
+            }
+        }
         Ok(Harvest::Freed(freed))
+    }
+
+    /// The words that have slots.
+    fn words(&self) -> impl Iterator<Item = usize> {
+        (0..HANDLE_WORDS).filter(|&word| self.slot_size(word) != 0)
     }
 
     /// Harvests one word; the caller holds the harvest lock. Returns the number of slots freed.
@@ -108,21 +121,54 @@ impl Slab {
     }
 }
 
-/// The right to harvest. Nobody waits for it: who finds it taken goes on without.
-struct HarvestLock<'a>(&'a AtomicBool);
+/// Bit of `harvesting`: a thread harvests.
+const HELD: u32 = 1;
+
+/// Bit of `harvesting`: others came meanwhile. The holder looks at all words once more.
+const ASKED: u32 = 2;
+
+/// The right to harvest. Nobody waits for it: who finds it taken asks its holder to look again, and goes on.
+///
+/// Without that a return is lost: the holder has read its word before the flip, the peer has looked whether
+/// anybody waits before a thread says so, and that thread, whose second look would find the flip, does not
+/// look because the holder is at it.
+struct HarvestLock<'a> {
+    state: &'a AtomicU32,
+    /// Whether it has been given back.
+    is_over: bool,
+}
 
 impl<'a> HarvestLock<'a> {
-    fn try_new(taken: &'a AtomicBool) -> Option<Self> {
-        // Acquire pairs with the Release in `drop`: `seen` is what the last harvest left. Relaxed on failure:
-        // nothing is read then.
-        let free = taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok();
-        free.then(|| Self(taken))
+    fn try_new(state: &'a AtomicU32) -> Option<Self> {
+        // Acquire pairs with the Release in `was_asked` and in `drop`: `seen` is what the last harvest left.
+        // Relaxed on failure: nothing is read then.
+        let is_free = state.compare_exchange(0, HELD, Ordering::Acquire, Ordering::Relaxed).is_ok();
+        // Release pairs with the Acquire in `was_asked`: what the holder reads from there on is no older than
+        // what this thread has seen, and comes after its fences. Acquire as above, for the holder may have
+        // gone in between.
+        let is_ours = is_free || state.fetch_or(HELD | ASKED, Ordering::AcqRel) & HELD == 0;
+        is_ours.then(|| Self { state, is_over: false })
+    }
+
+    /// Gives the right back, unless somebody has asked for another look since the last call.
+    fn was_asked(&mut self) -> bool {
+        // Release pairs with the Acquire in `try_new`.
+        let given_back = self.state.compare_exchange(HELD, 0, Ordering::Release, Ordering::Relaxed).is_ok();
+        self.is_over = given_back;
+        if !given_back {
+            // Acquire pairs with the Release of all who have asked, in `try_new`.
+            self.state.fetch_and(!ASKED, Ordering::Acquire);
+        }
+        !given_back
     }
 }
 
 impl Drop for HarvestLock<'_> {
     fn drop(&mut self) {
-        // Release pairs with the Acquire in `try_new`.
-        self.0.store(false, Ordering::Release);
+        // After a violation: the connection closes, and with it all wait in vain.
+        if !self.is_over {
+            // Release pairs with the Acquire in `try_new`.
+            self.state.store(0, Ordering::Release);
+        }
     }
 }

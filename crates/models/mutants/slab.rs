@@ -148,16 +148,39 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "harvest_without_its_lock",
         file: "slab/returns.rs",
-        edits: &[("free.then(|| Self(taken))", "Some(Self(taken))")],
+        edits: &[("is_ours.then(", "(is_ours || true).then(")],
         model: "slab::two_harvesters",
         fails_with: "ForgedReturn",
     },
     Mutant {
         name: "harvest_lock_released_relaxed",
         file: "slab/returns.rs",
-        edits: &[("self.0.store(false, Ordering::Release);", "self.0.store(false, Ordering::Relaxed);")],
+        edits: &[(
+            "self.state.compare_exchange(HELD, 0, Ordering::Release, Ordering::Relaxed).is_ok();",
+            "self.state.compare_exchange(HELD, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok();",
+        )],
         model: "slab::two_harvesters",
         fails_with: "ForgedReturn",
+    },
+    Mutant {
+        name: "busy_harvest_asks_nobody",
+        file: "slab/returns.rs",
+        edits: &[(
+            "state.fetch_or(HELD | ASKED, Ordering::AcqRel) & HELD == 0;",
+            "state.compare_exchange(0, HELD, Ordering::Acquire, Ordering::Relaxed).is_ok();",
+        )],
+        model: "slab::return_beside_two_harvests",
+        fails_with: "nobody knows of the slot",
+    },
+    Mutant {
+        name: "harvest_answers_before_it_has_acquired",
+        file: "slab/returns.rs",
+        edits: &[(
+            "self.state.fetch_and(!ASKED, Ordering::Acquire);",
+            "self.state.fetch_and(!ASKED, Ordering::Relaxed);",
+        )],
+        model: "slab::return_beside_two_harvests",
+        fails_with: "nobody knows of the slot",
     },
     // Hostile words and replies.
     Mutant {

@@ -168,9 +168,10 @@ fn a_slot_released_twice_is_freed_once() {
 fn one_harvest_at_a_time() {
     let world = World::new(&[(0, 256, 1)]);
     give_back(&world.ret, world.send(1));
-    world.slab.harvesting.store(true, Ordering::Relaxed);
+    world.slab.harvesting.store(1, Ordering::Relaxed);
     assert_eq!(world.slab.harvest(world.view()), Ok(Harvest::Busy));
-    world.slab.harvesting.store(false, Ordering::Relaxed);
+    assert_eq!(world.slab.harvesting.load(Ordering::Relaxed), 3, "the holder has been asked to look again");
+    world.slab.harvesting.store(0, Ordering::Relaxed);
     assert_eq!(world.slab.harvest(world.view()), Ok(Harvest::Freed(1)));
     world.ret[0].store(0, Ordering::Relaxed); // the flip taken back
     assert!(world.slab.harvest(world.view()).is_err());

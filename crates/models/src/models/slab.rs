@@ -293,6 +293,33 @@ pub(crate) fn two_harvesters() {
     });
 }
 
+/// The peer returns a slot and looks whether the owner sleeps, while one thread of the owner harvests and
+/// another one marks itself asleep and looks again: does one of them learn of the slot?
+#[test]
+pub(crate) fn return_beside_two_harvests() {
+    bounded(3, || {
+        let region = Region::new(1);
+        let first = region.claim().unwrap();
+        region.send(first, 1);
+        let asleep = Arc::new(AtomicU32::new(0));
+        let (peer, word) = (region.clone(), asleep.clone());
+        let peer = thread::spawn(move || {
+            peer.give_back(first);
+            fence(Ordering::SeqCst);
+            word.load(Ordering::Relaxed) == 1
+        });
+        let harvester = region.clone();
+        let harvester = thread::spawn(move || harvester.harvest());
+        asleep.store(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        let mine = region.harvest();
+        let is_kicked = peer.join().unwrap();
+        let harvests = [mine, harvester.join().unwrap()];
+        let is_known = is_kicked || harvests.contains(&Harvest::Freed(1));
+        assert!(is_known, "nobody knows of the slot");
+    });
+}
+
 /// A peer flips a slot's bit and says "released" of the same slot: is it freed once only?
 #[test]
 pub(crate) fn released_by_flip_and_by_reply() {
