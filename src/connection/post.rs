@@ -36,13 +36,7 @@ impl Link {
         if outbox.is_empty() {
             return Ok(());
         }
-        self.flush_locked(&mut outbox)?;
-        if self.is_socket_lane() && outbox.is_empty() {
-            // Room for entries, which somebody may wait for.
-            drop(outbox);
-            self.freed_here();
-        }
-        Ok(())
+        self.flush_locked(&mut outbox)
     }
 
     /// Whether frames wait for room in the socket: then the driver is to watch for it. Whoever has one wait
@@ -76,8 +70,11 @@ impl Link {
                 }
                 let wait = !outbox.is_empty();
                 // Relaxed: whoever turns it on rings the driver's bell, which looks again before it sleeps.
-                if self.frames_wait.swap(wait, Ordering::Relaxed) != wait && wait {
-                    self.nudge();
+                match (self.frames_wait.swap(wait, Ordering::Relaxed), wait) {
+                    (false, true) => self.nudge(),
+                    // Room for entries, which somebody may wait for, whoever has made it.
+                    (true, false) if self.is_socket_lane() => self.freed_here(),
+                    _ => {}
                 }
                 Ok(())
             }
