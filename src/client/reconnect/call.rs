@@ -57,9 +57,8 @@ impl Course {
     /// What becomes of a call that has failed on a connection: `None` that it goes to the next one.
     ///
     /// One that was not sent does, if the connection has closed or the server drains, and one that the server
-    /// has refused. One that was
-    /// sent does if it may be made twice, and only after the connection's end: the server's own
-    /// `Unavailable` is an answer.
+    /// has refused. One that was sent does if it may be made twice, and only after the connection's end: the
+    /// server's own `Unavailable` is an answer.
     #[cold]
     pub(super) fn after(&mut self, core: &Core, status: Status, was_sent: bool) -> Option<Status> {
         if status.code() != Code::Unavailable {
