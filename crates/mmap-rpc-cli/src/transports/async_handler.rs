@@ -1,13 +1,11 @@
 //! The calls of [`typed`](super::typed) to an async handler, which is ready when it is polled first.
 
-use bytes::Bytes;
-use mmap_rpc::server::{Exchange, Handled, Service};
-use mmap_rpc::{Request, Response, Server};
+use mmap_rpc::Server;
 
 use crate::args::Mode;
 use crate::serving::Serving;
 use crate::transports::streams::runtime;
-use crate::transports::typed::{Client, METHOD, answer, channel, run};
+use crate::transports::typed::{Client, EchoService, channel, run};
 use crate::transports::{Echo, Place, Transport};
 
 /// The size at which a handler's own cost shows.
@@ -31,32 +29,10 @@ impl Transport for AsyncHandler {
     }
 
     fn serve(&self, serving: &Serving) -> anyhow::Result<()> {
-        run(serving, Server::builder().service(EchoService).runtime(runtime()?))
+        run(serving, Server::builder().service(EchoService::<true>).runtime(runtime()?))
     }
 
     fn connect(&self, place: &Place) -> anyhow::Result<Box<dyn Echo>> {
         Ok(Box::new(Client::new(channel(place)?)))
-    }
-}
-
-/// Echoes typed messages.
-struct EchoService;
-
-impl Service for EchoService {
-    fn name(&self) -> &'static str {
-        "bench.Echo"
-    }
-
-    fn methods(&self) -> &'static [&'static str] {
-        &[METHOD]
-    }
-
-    fn call(&self, method: usize, exchange: Exchange<'_>) -> Handled {
-        match method {
-            0 => exchange.unary_async(|request: Request<Bytes>| async move {
-                Ok(Response::new(answer(request.get_ref())))
-            }),
-            _ => exchange.unimplemented(),
-        }
     }
 }

@@ -31,7 +31,7 @@ impl Transport for Awaited {
     }
 
     fn serve(&self, serving: &Serving) -> anyhow::Result<()> {
-        run(serving, Server::builder().service(EchoService))
+        run(serving, Server::builder().service(EchoService::<false>))
     }
 
     fn connect(&self, place: &Place) -> anyhow::Result<Box<dyn Echo>> {

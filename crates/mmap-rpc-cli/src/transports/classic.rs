@@ -29,7 +29,7 @@ impl Transport for Classic {
         // A file holds any message, and takes room only where there has been one.
         let (message, _) = limits(serving.max_size());
         let builder = Server::builder().classic(serving.directory().join("files")).classic_file_size(message);
-        run(serving, builder.service(EchoService))
+        run(serving, builder.service(EchoService::<false>))
     }
 
     fn connect(&self, place: &Place) -> anyhow::Result<Box<dyn Echo>> {

@@ -22,7 +22,7 @@ impl Transport for SocketLane {
     }
 
     fn serve(&self, serving: &Serving) -> anyhow::Result<()> {
-        run(serving, Server::builder().service(EchoService))
+        run(serving, Server::builder().service(EchoService::<false>))
     }
 
     fn connect(&self, place: &Place) -> anyhow::Result<Box<dyn Echo>> {

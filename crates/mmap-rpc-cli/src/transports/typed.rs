@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use anyhow::Context;
 use bytes::Bytes;
 use mmap_rpc::server::{Exchange, Handled, Service};
-use mmap_rpc::{Channel, ChannelBuilder, Method, Pending, Request, Response, Server, ServerBuilder};
+use mmap_rpc::{Channel, ChannelBuilder, Method, Pending, Request, Response, Server, ServerBuilder, Status};
 
 use crate::args::Mode;
 use crate::serving::Serving;
@@ -34,7 +34,7 @@ impl Transport for Typed {
     }
 
     fn serve(&self, serving: &Serving) -> anyhow::Result<()> {
-        run(serving, Server::builder().service(EchoService))
+        run(serving, Server::builder().service(EchoService::<false>))
     }
 
     fn connect(&self, place: &Place) -> anyhow::Result<Box<dyn Echo>> {
@@ -70,8 +70,9 @@ pub(super) fn channel_with(place: &Place, builder: ChannelBuilder) -> anyhow::Re
     builder.connect(socket(&place.directory)).wait().context("cannot connect")
 }
 
-/// Echoes typed messages.
-pub(super) struct EchoService;
+/// Echoes typed messages, by a handler that returns or by one that is a future, ready when it is polled
+/// first.
+pub(super) struct EchoService<const ASYNC: bool>;
 
 thread_local! {
     /// Where the receiving thread, which also runs the handlers, fills its replies.
@@ -84,7 +85,7 @@ pub fn answer(request: &[u8]) -> Bytes {
     REPLY.with_borrow_mut(|reply| reply.filled(request.len(), |bytes| work::fill(bytes, seed)))
 }
 
-impl Service for EchoService {
+impl<const ASYNC: bool> Service for EchoService<ASYNC> {
     fn name(&self) -> &'static str {
         "bench.Echo"
     }
@@ -95,10 +96,15 @@ impl Service for EchoService {
 
     fn call(&self, method: usize, exchange: Exchange<'_>) -> Handled {
         match method {
-            0 => exchange.unary(|request: Request<Bytes>| Ok(Response::new(answer(request.get_ref())))),
+            0 if ASYNC => exchange.unary_async(|request| async move { echo(&request) }),
+            0 => exchange.unary(|request| echo(&request)),
             _ => exchange.unimplemented(),
         }
     }
+}
+
+fn echo(request: &Request<Bytes>) -> Result<Response<Bytes>, Status> {
+    Ok(Response::new(answer(request.get_ref())))
 }
 
 /// A channel, and what is sent on it.
