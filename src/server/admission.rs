@@ -7,7 +7,7 @@ use std::panic::{self, AssertUnwindSafe};
 use crate::os::{Credentials, effective_uid};
 use crate::rpc::Status;
 use crate::server::builder::ServerBuilder;
-use crate::server::exchange::text_of;
+use crate::server::panics::text_of;
 
 /// A user's own rule.
 type Hook = Box<dyn Fn(Credentials) -> Result<(), Status> + Send + Sync>;

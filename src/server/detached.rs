@@ -9,9 +9,9 @@ use std::thread;
 
 use crate::rpc::{Encode, Record, Response, Span, Status};
 use crate::server::caller::{Caller, OwnedCaller};
-use crate::server::exchange::{log_panic, panic_text};
 use crate::server::executor::Counted;
-use crate::server::incoming::{Incoming, OwnedIncoming};
+use crate::server::incoming::{Incoming, OwnedIncoming, end_streams};
+use crate::server::panics::{log_panic, panic_text};
 use crate::server::peer::Answer;
 
 /// A handler under way, and whom its answer goes to.
@@ -111,9 +111,7 @@ impl Owed {
     fn give(&mut self) {
         self.caller.as_ref().forget(self.call.call_id);
         if let Some(flow) = self.call.flow() {
-            flow.finish();
-            // The call is over: nothing is granted any more.
-            let _ = flow.stop_reading();
+            end_streams(flow);
         }
         self.given = true;
     }

@@ -9,15 +9,17 @@ use std::pin::Pin;
 use std::task::{self, Poll, Waker};
 use std::time::Instant;
 
-use crate::connection::{Arrived, Flow, Outside, UNKNOWN_METHOD};
+use crate::connection::{Arrived, Outside, UNKNOWN_METHOD};
 use crate::layout::Handle;
-use crate::raw::{Loan, Payload};
+use crate::raw::Payload;
 use crate::rpc::{CodecError, Context, Decode, Encode, Entered, Record, Request, Response, Status};
 use crate::server::caller::Caller;
 use crate::server::detached::{Detached, Owed};
 use crate::server::executor::Executor;
-use crate::server::incoming::Incoming;
+use crate::server::incoming::{Incoming, end_streams};
+use crate::server::panics::{log_panic, panic_text};
 use crate::server::peer::Answer;
+use crate::server::replier::Replier;
 use crate::server::router::RawHandler;
 use crate::server::streams::Outlet;
 use crate::streaming::Streaming;
@@ -175,7 +177,7 @@ impl<'a> Exchange<'a> {
                 let mut request = held.request();
                 let metadata = request.take_metadata();
                 let payload = Payload::new(request.keep());
-                handler(Request::received(payload, metadata, context), &Replier { caller })
+                handler(Request::received(payload, metadata, context), &Replier::new(caller))
             });
             match body {
                 Ok(body) => held.finish(|caller, answer| caller.reply_raw(answer, body)),
@@ -355,7 +357,7 @@ impl<'a> Held<'a> {
     #[inline(always)]
     fn finish(&mut self, answer: impl FnOnce(Caller<'a>, Answer)) {
         if let Some(streams) = self.call.streams {
-            end_unserved(streams.flow);
+            end_streams(streams.flow);
         }
         self.record.end(None);
         let owed = self.hand_over();
@@ -373,32 +375,6 @@ impl<'a> Held<'a> {
         }
         Answer { call_id: self.call.call_id, released: self.released }
     }
-}
-
-/// Tells the server's log.
-#[cold]
-pub(super) fn log_panic(caller: Caller<'_>, method: u32, panic: &(dyn Any + Send)) {
-    let connection = caller.connection_id();
-    tracing::error!(%connection, method, panic = text_of(panic), "a handler panicked");
-}
-
-/// Tells the client.
-#[cold]
-pub(super) fn panic_text(panic: &(dyn Any + Send)) -> Status {
-    Status::internal(format!("the handler panicked: {}", text_of(panic)))
-}
-
-pub(super) fn text_of(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or_default()
-}
-
-/// A call whose streams no handler reads: what has come of them, and what is on its way, keeps no memory.
-#[cold]
-fn end_unserved(flow: &Flow) {
-    flow.finish();
-    // The call is over: nothing is granted any more.
-    let _ = flow.stop_reading();
 }
 
 #[cold]
@@ -426,29 +402,5 @@ impl Drop for Exchange<'_> {
 impl fmt::Debug for Exchange<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Exchange").field("call", &self.0.call).finish_non_exhaustive()
-    }
-}
-
-/// What a raw handler builds its answer with.
-pub struct Replier<'a> {
-    caller: Caller<'a>,
-}
-
-impl Replier<'_> {
-    /// Takes `len` bytes of the memory that the answer will travel in.
-    ///
-    /// Never waits: while everything is in use the loan is ordinary memory, and the answer is copied once
-    /// there is room.
-    ///
-    /// # Errors
-    /// `ResourceExhausted` naming the limit, if no answer may be that long.
-    pub fn loan(&self, len: usize) -> Result<Loan, Status> {
-        self.caller.loan(len)
-    }
-}
-
-impl fmt::Debug for Replier<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Replier").finish_non_exhaustive()
     }
 }

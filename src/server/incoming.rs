@@ -67,6 +67,15 @@ impl OwnedIncoming {
     }
 }
 
+/// The streams of a call that is over: what has come of them and was not read, and what is on its way, keeps
+/// no memory.
+#[cold]
+pub(super) fn end_streams(flow: &Flow) {
+    flow.finish();
+    // Nothing is granted any more.
+    let _ = flow.stop_reading();
+}
+
 pub(super) fn has_passed(deadline: Instant) -> bool {
     Instant::now() >= deadline
 }

@@ -16,8 +16,9 @@ use std::task::{Context, Poll, Waker};
 use crate::connection::Received;
 use crate::rpc::{Chain, IncomingCall, Status};
 use crate::server::detached::Owed;
-use crate::server::exchange::{Exchange, Handled, Held, log_panic, panic_text};
+use crate::server::exchange::{Exchange, Handled, Held};
 use crate::server::executor::Executor;
+use crate::server::panics::{log_panic, panic_text};
 use crate::server::router::Router;
 use crate::wire::Metadata;
 

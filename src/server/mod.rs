@@ -30,9 +30,11 @@ mod intercepted;
 mod interception;
 mod kind;
 mod opening;
+mod panics;
 mod peer;
 mod pool;
 mod reactor;
+mod replier;
 mod router;
 mod seats;
 #[cfg(feature = "tokio")]
@@ -41,10 +43,11 @@ mod shutdown;
 mod streams;
 
 pub use builder::{BindError, Handlers, Server, ServerBuilder};
-pub use exchange::{Exchange, Handled, Replier};
+pub use exchange::{Exchange, Handled};
 pub(crate) use inboxes::Inboxes;
 pub use intercepted::Intercepted;
 pub use kind::{Async, Blocking};
+pub use replier::Replier;
 pub use router::Service;
 #[cfg(feature = "tokio")]
 pub use serving::ServeError;

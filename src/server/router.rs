@@ -6,8 +6,9 @@ use std::sync::Arc;
 use crate::raw::{Payload, RawBody};
 use crate::rpc::{Chain, IS_ON, IncomingCall, Interceptor, Record, Request, Side, Status, lasting};
 use crate::server::descriptors::Descriptors;
-use crate::server::exchange::{Exchange, Handled, Replier};
+use crate::server::exchange::{Exchange, Handled};
 use crate::server::interception::Interception;
+use crate::server::replier::Replier;
 
 /// A service as a server sees it. Generated code implements it; to serve plain bytes use
 /// [`ServerBuilder::raw`](crate::ServerBuilder::raw).

@@ -19,9 +19,10 @@ use crate::connection::{Credits, Flow, Head, Received, SendFailure, send_in_flow
 use crate::rpc::{Decode, Encode, MetadataMap, Request, Response, Status, block_on, budgeted};
 use crate::server::caller::{Caller, OwnedCaller};
 use crate::server::detached::Owed;
-use crate::server::exchange::{Exchange, Handled, log_panic, panic_text};
+use crate::server::exchange::{Exchange, Handled};
 use crate::server::executor::Executor;
 use crate::server::incoming::{OwnedIncoming, has_passed, too_late};
+use crate::server::panics::{log_panic, panic_text};
 use crate::server::peer::Peer;
 use crate::streaming::{Source, Streaming};
 use futures_core::Stream;
