@@ -11,16 +11,61 @@ use crate::layout::words::EntryCell;
 #[inline(always)]
 pub(crate) fn prefetch_for_write(cell: &EntryCell) {
     #[cfg(all(target_arch = "x86_64", not(miri), not(mmap_rpc_loom)))]
-    {
-        use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
-        let line = (&raw const *cell).cast::<i8>();
-        // SAFETY: a prefetch reads and writes nothing that the program can see, at any address; both of
-        // these are inside the entry.
-        unsafe {
-            _mm_prefetch::<_MM_HINT_ET0>(line);
-            _mm_prefetch::<_MM_HINT_ET0>(line.add(64));
-        }
+    if x86_64::has_prefetchw() {
+        x86_64::prefetchw((&raw const *cell).cast());
     }
     #[cfg(not(all(target_arch = "x86_64", not(miri), not(mmap_rpc_loom))))]
     let _ = cell;
+}
+
+#[cfg(all(target_arch = "x86_64", not(miri), not(mmap_rpc_loom)))]
+mod x86_64 {
+    use std::arch::asm;
+    use std::arch::x86_64::__cpuid;
+
+    use crate::sync::{AtomicU32, Ordering};
+
+    const UNKNOWN: u32 = 0;
+    const ABSENT: u32 = 1;
+    const PRESENT: u32 = 2;
+
+    /// What this processor has. Written by whoever asks first; all find the same.
+    static PREFETCHW: AtomicU32 = AtomicU32::new(UNKNOWN);
+
+    #[inline(always)]
+    pub(super) fn has_prefetchw() -> bool {
+        // Relaxed: the word is all there is to know.
+        match PREFETCHW.load(Ordering::Relaxed) {
+            UNKNOWN => find_out(),
+            known => known == PRESENT,
+        }
+    }
+
+    #[cold]
+    fn find_out() -> bool {
+        /// The leaf that says how many there are of its kind, and the one that has the bit.
+        const EXTENDED: [u32; 2] = [0x8000_0000, 0x8000_0001];
+        const PREFETCHW_BIT: u32 = 1 << 8;
+        let [count, features] = EXTENDED;
+        let present = __cpuid(count).eax >= features && __cpuid(features).ecx & PREFETCHW_BIT != 0;
+        PREFETCHW.store(if present { PRESENT } else { ABSENT }, Ordering::Relaxed);
+        present
+    }
+
+    /// Fetches two lines, of which `line` is the first.
+    ///
+    /// As an instruction, because the intrinsic becomes one that fetches for reading, and leaves the reader
+    /// its copy, unless the whole program is compiled for processors that have this one.
+    #[inline(always)]
+    pub(super) fn prefetchw(line: *const u8) {
+        // SAFETY: a prefetch reads and writes nothing that the program can see, at any address.
+        unsafe {
+            asm!(
+                "prefetchw [{line}]",
+                "prefetchw [{line} + 64]",
+                line = in(reg) line,
+                options(readonly, nostack, preserves_flags),
+            );
+        }
+    }
 }
