@@ -26,6 +26,7 @@ const UNSAFE_FILES: &[&str] = &[
     "crates/rivals/src/rows/iceoryx2.rs",
     "examples/cache/src/compare/floor.rs",
     "src/client/calls.rs",
+    "src/client/calls/cell.rs",
     "src/client/lead.rs",
     "src/connection/handshake.rs",
     "src/connection/link.rs",

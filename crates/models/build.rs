@@ -21,7 +21,17 @@ const INPUTS: [&str; 5] = ["sync.rs", "error.rs", "layout", "slab", "ring"];
 
 /// The rooms of which single files are modelled, and how their names reach the models.
 const SINGLE_FILES: [(&str, &[&str], &str); 2] = [
-    ("client", &["client/calls.rs", "client/lead.rs", "client/space.rs"], ""),
+    (
+        "client",
+        &[
+            "client/calls.rs",
+            "client/calls/cell.rs",
+            "client/lead.rs",
+            "client/lead/tasks.rs",
+            "client/space.rs",
+        ],
+        "",
+    ),
     (
         "connection",
         &["connection/flow.rs", "connection/space.rs", "connection/wakers.rs"],
@@ -94,12 +104,13 @@ fn make(mutant: &Mutant, root: &Path, target: &Path, modules: &mut String) -> Re
         "models" => String::new(),
         _ => match SINGLE_FILES.iter().find(|(room, ..)| *room == part) {
             Some((_, files, names)) => {
-                let modules = files.iter().map(|file| {
+                // Those below another one are that one's own modules.
+                let modules = files.iter().filter(|file| file.matches('/').count() == 1).map(|file| {
                     let name = file.trim_start_matches(part).trim_matches('/').trim_end_matches(".rs");
-                    format!("#[path = \"{target}/{file}\"] pub(crate) mod {name};")
+                    format!("pub(crate) mod {name};")
                 });
                 let modules = modules.collect::<Vec<_>>().join(" ");
-                format!("pub(crate) mod {part} {{ {modules} {names} }}")
+                format!("#[path = \"{target}/{part}\"] pub(crate) mod {part} {{ {modules} {names} }}")
             }
             None => format!("#[path = \"{target}/{part}/mod.rs\"] pub(crate) mod {part};"),
         },

@@ -4,11 +4,13 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "tokio")]
+use crate::client::begin::Unsent;
+#[cfg(feature = "tokio")]
+use crate::client::calls::Cell;
 use crate::client::calls::Ticket;
 use crate::client::classic::Lease;
 use crate::client::core::Core;
-#[cfg(feature = "tokio")]
-use crate::client::core::Unsent;
 #[cfg(feature = "tokio")]
 use crate::client::driver::Stop;
 use crate::client::limit::TimeLimit;
@@ -267,20 +269,21 @@ impl<'a> OnRing<'a> {
         &mut self,
         read: impl Fn(Arrived<'_>) -> Result<R, Status>,
     ) -> Option<Result<R, Status>> {
-        let outcome = self.core.wait_briefly(self.held(), successful(read))?;
+        let outcome = self.core.wait_briefly(self.ticket(), successful(read))?;
         self.ticket = None;
         Some(outcome)
     }
 
     /// Takes what the waiting has brought.
+    #[inline]
     pub(super) fn collect<R>(
         mut self,
         stop: Stop,
         read: impl Fn(Arrived<'_>) -> Result<R, Status>,
     ) -> Result<R, Status> {
-        let ticket = self.held();
+        let ticket = self.ticket();
         self.ticket = None;
-        self.core.collect(ticket, stop, &successful(read))
+        self.core.collect(ticket, stop, successful(read))
     }
 
     /// Gives the call up, and does not wait for room to say so.
@@ -290,21 +293,17 @@ impl<'a> OnRing<'a> {
         }
     }
 
-    fn held(&self) -> Ticket {
-        self.ticket.expect("neither taken nor given up")
-    }
-
-    pub(super) fn is_answered(&self) -> bool {
-        self.core.calls.cell_of(self.held()).is_done()
+    /// The call's cell, for as long as the reply has been neither taken nor given up.
+    pub(super) fn cell(&self) -> &'a Cell {
+        self.core.calls.cell_of(self.ticket())
     }
 
     pub(super) fn core(&self) -> &'a Core {
         self.core
     }
 
-    /// The number of the call's cell.
-    pub(super) fn index(&self) -> usize {
-        self.held().index()
+    fn ticket(&self) -> Ticket {
+        self.ticket.expect("neither taken nor given up")
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {

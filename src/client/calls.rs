@@ -1,58 +1,20 @@
 //! The calls in flight: one cell each, from before the request is sent until its one terminal entry is
-//! popped.
-//!
-//! ```text
-//!          claim            deliver                 take
-//!   FREE ────────► PENDING ────► BUSY ────► DONE ────────────► FREE
-//!    ▲  cancel_unsent │ abandon   ▲
-//!    └────────────────┤           │ deliver: drops the reply and frees the cell
-//!                     └───► ABANDONED
-//! ```
-//!
-//! | step | who | ordering |
-//! |---|---|---|
-//! | claim | any caller: it took the cell's free bit | bit Acquire ↔ Release in `free` |
-//! | deliver | the leader alone: BUSY makes the cell its own | state Acquire ↔ Release in claim, abandon |
-//! | with_flow | the leader alone: BUSY, and back to PENDING | state Acquire ↔ Release in claim, Release ↔ Acquire in abandon |
-//! | answered | the caller that claimed it, being the leader; as take from there on | none: one thread |
-//! | take | the caller that claimed it; the cell is free when what it took is dropped | state Acquire ↔ Release in deliver |
-//! | abandon, cancel_unsent | the caller that claimed it; while BUSY, it waits | as for take |
-//!
-//! BUSY lasts for a few instructions of the leader's. Without it, a peer that answers a call before it was
-//! sent could have the leader write into a cell that its caller has just given back.
+//! popped. What happens to a cell in between: see [`cell`].
 //!
 //! A call id is the cell's index with a generation above it, so a late or forged reply meets either the call
 //! it was meant for or a violation.
 
+mod cell;
+
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, OnceLock};
 
-use crate::connection::{Flow, Kept, call_index};
+use crate::connection::{Flow, call_index};
 use crate::error::Violation;
-use crate::sync::{AtomicU32, AtomicU64, Ordering, UnsafeCell, spin_loop};
+use crate::sync::{AtomicU64, Ordering};
 
-const FREE: u32 = 0;
-const PENDING: u32 = 1;
-const DONE: u32 = 2;
-const ABANDONED: u32 = 3;
-const BUSY: u32 = 4;
-const PHASE: u32 = 0xffff;
-
-/// A reply as the leader found it.
-pub(crate) struct Reply {
-    /// Status code as the peer wrote it.
-    pub(crate) code: u32,
-    pub(crate) payload: Kept,
-    /// The streams of the call, if it has any: put here by the caller before the call is pending, and used by
-    /// the leader until then.
-    pub(crate) flow: Option<Arc<Flow>>,
-}
-
-impl Reply {
-    fn empty() -> Self {
-        Self { code: 0, payload: Kept::empty(), flow: None }
-    }
-}
+pub(crate) use cell::{Cell, Reply};
+use cell::{NoStreams, PHASE, Put};
 
 /// One cell per call that may be in flight.
 pub(crate) struct CallTable {
@@ -62,29 +24,6 @@ pub(crate) struct CallTable {
     /// few of the thousand that it may.
     blocks: Box<[OnceLock<Box<[Cell]>>]>,
     capacity: usize,
-}
-
-/// Where a call's reply is put. Padded so that two callers' cells share no cache line.
-#[repr(align(64))]
-pub(crate) struct Cell {
-    /// Phase in the low half, generation in the high one. Written by the caller and the leader, see above.
-    state: AtomicU32,
-    /// Written by the leader before DONE, used by the caller after it; its payload is empty at all
-    /// other times.
-    reply: UnsafeCell<Reply>,
-}
-
-// SAFETY: `reply` is touched by the leader while the phase is BUSY and by the caller after DONE; the phase's
-// Release and Acquire order the two.
-unsafe impl Sync for CallTable {}
-
-impl Cell {
-    /// Whether the reply is there.
-    #[inline(always)]
-    pub(crate) fn is_done(&self) -> bool {
-        // Relaxed: `take` synchronises.
-        self.state.load(Ordering::Relaxed) & PHASE == DONE
-    }
 }
 
 /// A call in flight: the right to its cell. Must be taken or abandoned.
@@ -105,6 +44,9 @@ impl Ticket {
 pub(crate) enum Delivered {
     /// The caller of this cell waits for it.
     To(usize),
+    /// The task that waits for it, which was woken.
+    #[cfg(any(feature = "tokio", mmap_rpc_loom))]
+    Woken,
     /// Nobody waits any more.
     ToNobody,
     /// There is no such call in flight, or it has no streams.
@@ -134,10 +76,8 @@ impl CallTable {
     /// The cells of a word, made if they are not there yet.
     #[inline]
     fn block(&self, word: usize) -> &[Cell] {
-        self.blocks[word].get_or_init(|| {
-            let cell = |_| Cell { state: AtomicU32::new(FREE), reply: UnsafeCell::new(Reply::empty()) };
-            (word * 64..self.capacity.min(word * 64 + 64)).map(cell).collect()
-        })
+        self.blocks[word]
+            .get_or_init(|| (word * 64..self.capacity.min(word * 64 + 64)).map(|_| Cell::new()).collect())
     }
 
     /// A cell that may never have been claimed: then there is none.
@@ -149,13 +89,7 @@ impl CallTable {
     /// The cell of a call.
     #[inline]
     pub(crate) fn cell_of(&self, ticket: Ticket) -> &Cell {
-        self.cell(ticket.index())
-    }
-
-    /// A cell that has been claimed.
-    #[inline]
-    fn cell(&self, index: usize) -> &Cell {
-        self.find(index).expect("was claimed")
+        self.find(ticket.index()).expect("was claimed")
     }
 
     pub(crate) fn capacity(&self) -> usize {
@@ -171,9 +105,7 @@ impl CallTable {
     /// The same for a call with streams.
     pub(crate) fn claim_for_streams(&self, flow: &Arc<Flow>) -> Option<Ticket> {
         let index = self.claim_index()?;
-        let cell = &self.block(index / 64)[index % 64];
-        // SAFETY: we hold the cell's bit and the phase is FREE: nobody else touches the reply.
-        cell.reply.with_mut(|reply| unsafe { (*reply).flow = Some(flow.clone()) });
+        self.block(index / 64)[index % 64].put_flow(flow);
         Some(self.begin(index))
     }
 
@@ -198,19 +130,13 @@ impl CallTable {
 
     #[inline]
     fn begin(&self, index: usize) -> Ticket {
-        let state = &self.block(index / 64)[index % 64].state;
-        // Relaxed: we hold the cell's bit, nobody else changes a FREE cell.
-        let generation = (state.load(Ordering::Relaxed) & !PHASE).wrapping_add(PHASE + 1);
-        // Release pairs with the Acquire in `deliver`: the cell is empty before it is pending.
-        state.store(generation | PENDING, Ordering::Release);
+        let generation = self.block(index / 64)[index % 64].begin();
         Ticket { call_id: generation | index as u32 }
     }
 
     #[inline]
     fn free(&self, cell: &Cell, index: usize) {
-        let state = &cell.state;
-        // Relaxed: the bit's Release publishes it.
-        state.store(state.load(Ordering::Relaxed) & !PHASE | FREE, Ordering::Relaxed);
+        cell.end();
         // Release pairs with the Acquire in `claim`.
         self.free[index / 64].fetch_or(1 << (index % 64), Ordering::Release);
     }
@@ -226,27 +152,15 @@ impl CallTable {
         let index = call_index(call_id);
         let unknown = || Violation::Entry("a reply to a call that is not in flight");
         let cell = self.find(index).ok_or_else(unknown)?;
-        let generation = call_id & !PHASE;
-        // Acquire pairs with the Release in `begin` and in `abandon`. A caller that leaves meanwhile does so
-        // once, so this ends after two rounds.
-        let own = |from| {
-            let busy = generation | BUSY;
-            cell.state.compare_exchange(generation | from, busy, Ordering::Acquire, Ordering::Relaxed).is_ok()
-        };
-        if own(PENDING) {
-            // SAFETY: the phase is BUSY, in which only the leader touches the reply, and there is one leader.
-            cell.reply.with_mut(|reply| write(unsafe { &mut *reply }));
-            // Release publishes the reply to the Acquire of the caller's `take`.
-            cell.state.store(generation | DONE, Ordering::Release);
-            return Ok(Delivered::To(index));
+        match cell.deliver(call_id & !PHASE, write).ok_or_else(unknown)? {
+            Put::Answered => Ok(Delivered::To(index)),
+            #[cfg(any(feature = "tokio", mmap_rpc_loom))]
+            Put::Woken => Ok(Delivered::Woken),
+            Put::Left => {
+                self.free(cell, index);
+                Ok(Delivered::ToNobody)
+            }
         }
-        if own(ABANDONED) {
-            // SAFETY: as above.
-            cell.reply.with_mut(|reply| unsafe { (*reply).flow = None });
-            self.free(cell, index);
-            return Ok(Delivered::ToNobody);
-        }
-        Err(unknown())
     }
 
     /// Has `change` done to the streams of a call in flight. For the leader only.
@@ -260,23 +174,11 @@ impl CallTable {
     ) -> Result<Delivered, Violation> {
         let index = call_index(call_id);
         let Some(cell) = self.find(index) else { return Ok(Delivered::Unknown) };
-        let generation = call_id & !PHASE;
-        let (pending, busy) = (generation | PENDING, generation | BUSY);
-        // Acquire as in `deliver`.
-        match cell.state.compare_exchange(pending, busy, Ordering::Acquire, Ordering::Relaxed) {
-            Ok(_) => {}
-            // What was under way when the caller gave up.
-            Err(seen) if seen == generation | ABANDONED => return Ok(Delivered::ToNobody),
-            Err(_) => return Ok(Delivered::Unknown),
+        match cell.with_flow(call_id & !PHASE, change) {
+            Ok(changed) => changed.map(|()| Delivered::To(index)),
+            Err(NoStreams::Left) => Ok(Delivered::ToNobody),
+            Err(NoStreams::Unknown) => Ok(Delivered::Unknown),
         }
-        // SAFETY: the phase is BUSY, in which only the leader touches the reply, and there is one leader.
-        let changed = cell.reply.with(|reply| match unsafe { &(*reply).flow } {
-            Some(flow) => change(flow).map(|()| Delivered::To(index)),
-            None => Ok(Delivered::Unknown),
-        });
-        // Release as in `deliver`: whoever leaves comes after it.
-        cell.state.store(pending, Ordering::Release);
-        changed
     }
 
     /// Marks a call whose reply its own caller has in hand, being the leader: nobody else can change `cell`,
@@ -286,33 +188,21 @@ impl CallTable {
     /// If the call has its reply already.
     #[inline]
     pub(crate) fn answered<'a>(&'a self, ticket: Ticket, cell: &'a Cell) -> Result<Taken<'a>, Violation> {
-        let state = &cell.state;
-        // Relaxed: the caller put it to PENDING, and if another leader has been here since, taking the lead
-        // after it has acquired that.
-        let seen = state.load(Ordering::Relaxed);
-        if seen & PHASE != PENDING {
-            return Err(Violation::Entry("a second reply to one call"));
-        }
-        // Relaxed: read by this thread, and by leaders after it, who acquire it with the lead.
-        state.store(seen & !PHASE | DONE, Ordering::Relaxed);
+        cell.answered()?;
         Ok(Taken { table: self, cell, index: ticket.index() })
     }
 
     /// The reply, if it is there, where it lies; the ticket is then used up.
     #[inline]
     pub(crate) fn take(&self, ticket: Ticket) -> Option<Taken<'_>> {
-        let cell = self.cell(ticket.index());
-        // Acquire pairs with the Release in `deliver`.
-        if cell.state.load(Ordering::Acquire) & PHASE != DONE {
-            return None;
-        }
-        Some(Taken { table: self, cell, index: ticket.index() })
+        let cell = self.cell_of(ticket);
+        cell.is_to_be_taken().then(|| Taken { table: self, cell, index: ticket.index() })
     }
 
     /// Gives up a call that was sent. True if its reply is still to come: the peer is to be told. The cell
     /// stays reserved until then. The ticket is used up.
     pub(crate) fn abandon(&self, ticket: Ticket) -> bool {
-        let abandoned = self.leave(ticket, ABANDONED);
+        let abandoned = self.cell_of(ticket).abandon(ticket.call_id & !PHASE);
         if !abandoned {
             self.drop_reply(ticket);
         }
@@ -321,17 +211,13 @@ impl CallTable {
 
     /// The id of the call that was given up in a cell, if its reply is still to come.
     pub(crate) fn abandoned(&self, index: usize) -> Option<u32> {
-        // Relaxed: whoever asks has learned of the call from its caller.
-        let state = self.find(index)?.state.load(Ordering::Relaxed);
-        (state & PHASE == ABANDONED).then_some(state & !PHASE | index as u32)
+        self.find(index)?.abandoned().map(|generation| generation | index as u32)
     }
 
     /// Gives up a call that was never sent. The ticket is used up.
     pub(crate) fn cancel_unsent(&self, ticket: Ticket) {
-        if self.leave(ticket, FREE) {
-            let cell = self.cell(ticket.index());
-            // SAFETY: the caller has taken the call from PENDING, so the leader does not touch it any more.
-            cell.reply.with_mut(|reply| unsafe { (*reply).flow = None });
+        let cell = self.cell_of(ticket);
+        if cell.cancel_unsent(ticket.call_id & !PHASE) {
             self.free(cell, ticket.index());
         } else {
             // A lying peer has answered what it never saw.
@@ -339,26 +225,20 @@ impl CallTable {
         }
     }
 
-    /// Takes the call from PENDING to `phase`, unless the leader was faster.
-    fn leave(&self, ticket: Ticket, phase: u32) -> bool {
-        let generation = ticket.call_id & !PHASE;
-        let (pending, left) = (generation | PENDING, generation | phase);
-        let state = &self.cell(ticket.index()).state;
-        loop {
-            // Release pairs with the Acquire in `deliver`. Acquire with the Release in `with_flow`: the
-            // leader is through with the flow. Relaxed on failure: `take` synchronises.
-            match state.compare_exchange(pending, left, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => return true,
-                // The few instructions that the leader takes to hand a message to a stream.
-                Err(seen) if seen & PHASE == BUSY || seen == pending => spin_loop(),
-                Err(_) => return false,
-            }
-        }
-    }
-
     /// Drops what the leader delivered.
     fn drop_reply(&self, ticket: Ticket) {
         drop(self.take(ticket));
+    }
+}
+
+/// For tasks.
+#[cfg(any(feature = "tokio", mmap_rpc_loom))]
+impl CallTable {
+    /// Wakes all tasks that wait for replies, for news that concerns them all. They must have entered the
+    /// [lead](crate::client::lead) before whoever calls this has changed its state, or look at the news
+    /// afterwards.
+    pub(crate) fn rouse_all(&self) {
+        self.blocks.iter().filter_map(OnceLock::get).flatten().for_each(Cell::rouse);
     }
 }
 
@@ -374,9 +254,9 @@ impl Deref for Taken<'_> {
 
     #[inline]
     fn deref(&self) -> &Reply {
-        // SAFETY: the phase was DONE: the leader is through with the cell, and only the ticket's holder, who
-        // has become this, touches it until it is free. Nobody holds a `&mut` while this is borrowed.
-        self.cell.reply.with(|reply| unsafe { &*reply })
+        // SAFETY: this is what became of the ticket, once the reply was found there, and it is borrowed:
+        // nobody holds a `&mut`.
+        unsafe { self.cell.reply() }
     }
 }
 
@@ -384,7 +264,7 @@ impl DerefMut for Taken<'_> {
     #[inline]
     fn deref_mut(&mut self) -> &mut Reply {
         // SAFETY: as above; this is borrowed mutably, so nobody holds another reference.
-        self.cell.reply.with_mut(|reply| unsafe { &mut *reply })
+        unsafe { self.cell.reply_mut() }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::rpc::Status;
 /// The wait of one task, which is counted among those who wait for space. It ends when this is dropped, which
 /// must be before its number is another one's.
 pub(super) struct Crowd<C: Deref<Target = Core>> {
-    patience: Patience<C>,
+    patience: Patience<C, usize>,
     until: Option<Instant>,
     too_late: fn() -> Status,
 }
@@ -52,6 +52,6 @@ impl<C: Deref<Target = Core>> Drop for Crowd<C> {
     fn drop(&mut self) {
         self.patience.end();
         let core = self.patience.core();
-        core.space.leave(&core.link.space, self.patience.index());
+        core.space.leave(&core.link.space, *self.patience.place());
     }
 }

@@ -112,6 +112,8 @@ impl Core {
         match delivered {
             Delivered::To(index) if index == own => return Ok(Handed::InCell),
             Delivered::To(index) => self.lead.wake(index),
+            #[cfg(feature = "tokio")]
+            Delivered::Woken => {}
             Delivered::ToNobody => {}
             Delivered::Unknown => return Err(Violation::Entry("of a stream that there is not")),
         }

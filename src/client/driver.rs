@@ -318,7 +318,7 @@ impl Driver {
         if !core.link.broken() {
             self.drain(core, awaited);
         }
-        core.lead.wake_all();
+        core.wake_all();
         if awaited.has_come() { Stop::Done } else { Stop::Closed }
     }
 }

@@ -5,7 +5,7 @@
 //!      │ yes
 //!   take the lead ─held─► pending: its holder wakes us
 //!      │
-//!   step: hand out what came ──some, or still looking──► release, let the others run, again
+//!   step: hand out what came ──some, or still looking──► pause: release, let the others run, again
 //!      │ nothing: armed
 //!   watch the poller ──ready──► step
 //!      │ not ready
@@ -21,11 +21,12 @@ use std::future::Future;
 use std::hash::{Hash, Hasher};
 use std::io::ErrorKind;
 use std::mem;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use tokio::runtime::Handle;
+use tokio::task::yield_now;
 
 use crate::client::core::Core;
 use crate::client::driver::{Step, Vigil};
@@ -142,7 +143,7 @@ impl Drop for Seat {
         if let Some(core) = self.core.upgrade() {
             core.drivers.runtimes.make(self.number).store(NONE, Ordering::Relaxed);
             // Those who wait make sure of another driver.
-            core.lead.wake_all();
+            core.wake_all();
         }
     }
 }
@@ -179,8 +180,12 @@ impl Future for Task {
                 return Poll::Pending;
             }
             match leader.step(&core, mem::take(&mut this.rung), &mut this.vigil) {
-                // Its release wakes us while anybody waits; first those run who have something to do.
-                Step::Worked => return Poll::Pending,
+                Step::Worked => {
+                    // First those run who have something to do.
+                    leader.pause(this.seat.number);
+                    go_on_later(cx);
+                    return Poll::Pending;
+                }
                 Step::Closed => return Poll::Ready(()),
                 Step::Asleep => {}
             }
@@ -191,6 +196,13 @@ impl Future for Task {
             this.rung = true;
         }
     }
+}
+
+/// Has the task polled again after all others of its runtime that can run. To wake it would have a runtime
+/// of one thread poll it many times before the tasks of a `LocalSet`, which are the runtime's last thought.
+fn go_on_later(cx: &mut Context<'_>) {
+    // It leaves the waker with the runtime, and has done with it.
+    let _pending = pin!(yield_now()).poll(cx);
 }
 
 impl fmt::Debug for Drivers {

@@ -11,8 +11,10 @@ use std::task::{Context, Poll};
 
 use tokio::task::JoinHandle;
 
+use crate::client::begin::{Unsent, no_space, patience_until};
 use crate::client::call::{Call, OnRing, read_response};
-use crate::client::core::{Core, Unsent, no_space, patience_until};
+use crate::client::calls::Cell;
+use crate::client::core::Core;
 use crate::client::crowd::Crowd;
 use crate::client::driver::Stop;
 use crate::client::drivers::current_runtime;
@@ -91,7 +93,7 @@ enum Stage<'a, R> {
         unsent: Unsent<'a>,
     },
     Sent {
-        patience: Patience<&'a Core>,
+        patience: Patience<&'a Core, &'a Cell>,
         call: OnRing<'a>,
     },
     /// On a classic channel, whose connections block: a thread of the runtime has it.
@@ -209,17 +211,20 @@ impl<'a, K: Kind<'a>> Machine<'a, K> {
     fn sent(&mut self, cx: &mut Context<'_>, unsent: Unsent<'a>) -> Poll<Result<K::Reply, Status>> {
         self.was_sent = true;
         let mut call = OnRing::sent(unsent);
-        if let Some(outcome) = call.try_wait(K::read) {
+        let core = call.core();
+        if core.looking.is_for(cx.waker(), || core.lead.has_waiters())
+            && let Some(outcome) = call.try_wait(K::read)
+        {
             return Poll::Ready(outcome);
         }
-        self.stage = Stage::Sent { patience: Patience::new(call.core(), call.index()), call };
+        self.stage = Stage::Sent { patience: Patience::new(call.core(), call.cell()), call };
         self.await_reply(cx)
     }
 
     fn await_reply(&mut self, cx: &mut Context<'_>) -> Poll<Result<K::Reply, Status>> {
         let Stage::Sent { patience, call } = &mut self.stage else { unreachable!("the caller has looked") };
         let stop = loop {
-            if call.is_answered() {
+            if patience.place().is_done() {
                 break Stop::Done;
             }
             match std::task::ready!(patience.poll(cx, call.deadline()))? {

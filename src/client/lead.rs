@@ -49,17 +49,19 @@
 //! no thread but T, wakes the drivers, and so does T if it finds nobody before it. A driver that is woken
 //! takes the lead, or finds it held and knocks: whoever gives the lead up afterwards wakes it again. One that
 //! rests has armed the connection before it released the lead, so what comes for T wakes it, and drivers of
-//! other runtimes too, in case its own stands still.
+//! other runtimes too, in case its own stands still. One that pauses, to let the tasks run that it has woken,
+//! is polled again by itself, and wakes those of other runtimes.
 //!
 //! Waking before releasing breaks the second case: Y may look, find the lead still held, and park again.
 //! A wake-up that comes before the park is kept by the parker, and one that comes after its addressee has
 //! left makes the next caller with that index look once more than needed.
 
+#[cfg(any(feature = "tokio", mmap_rpc_loom))]
+mod tasks;
+
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
-#[cfg(any(feature = "tokio", mmap_rpc_loom))]
-use std::task::Waker;
 use std::time::Duration;
 
 use crate::connection::Wakers;
@@ -156,8 +158,12 @@ impl<T> Lead<T> {
 
     /// Wakes every waiter, for news that concerns them all: the connection is closed.
     ///
-    /// Whoever is about to park without having seen the news is woken too, registered or not.
+    /// Whoever is about to park without having seen the news is woken too, registered or not. A task whose
+    /// waker lies elsewhere either [enters](Self::enter_task) before this, and its waker is seen afterwards,
+    /// or sees the news.
     pub(crate) fn wake_all(&self) {
+        // AcqRel pairs with that in `enter_task`, one way or the other.
+        self.state.fetch_add(0, Ordering::AcqRel);
         (0..self.parkers.len()).for_each(|index| self.wake(index));
         self.wake_drivers();
     }
@@ -244,10 +250,14 @@ impl<T> Lead<T> {
     }
 
     /// What comes wakes no driver any more: the leader is about to sleep itself, or to take back that it
-    /// would.
-    pub(crate) fn end_rest(&self) {
-        // Relaxed: ordered by `state`, like all that leaders write.
-        self.rested.store(false, Ordering::Relaxed);
+    /// would. True if a driver rested, which has armed the connection.
+    pub(crate) fn end_rest(&self) -> bool {
+        // Relaxed, both: ordered by `state`, like all that leaders write.
+        let rested = self.rested.load(Ordering::Relaxed);
+        if rested {
+            self.rested.store(false, Ordering::Relaxed);
+        }
+        rested
     }
 
     /// Whether a driver has knocked since. For whoever has just given the lead up.
@@ -261,83 +271,6 @@ impl<T> Lead<T> {
     pub(crate) fn wake_drivers(&self) {
         // Relaxed: what a driver did to `state` after it came has been acquired, or it looks after this.
         (0..self.seats.load(Ordering::Relaxed)).for_each(|number| self.drivers.wake(number));
-    }
-}
-
-/// For tasks.
-#[cfg(any(feature = "tokio", mmap_rpc_loom))]
-impl<T> Lead<T> {
-    /// Counts a task that waits. What comes for it is received by others from here on: see
-    /// [`watch`](Self::watch).
-    pub(crate) fn enter_task(&self) {
-        // Release: the drivers see what this task has sent. Acquire pairs with the Release in `release`.
-        if self.state.fetch_add(TASK, Ordering::AcqRel) == 0 {
-            self.wake_drivers();
-        }
-    }
-
-    /// Forgets a task that waited.
-    pub(crate) fn leave_task(&self) {
-        // Relaxed: nobody concludes anything from a task that has gone.
-        self.state.fetch_sub(TASK, Ordering::Relaxed);
-    }
-
-    /// Leaves the waker of the task that is waiter `index`. False if it was woken before: it is to look at
-    /// its call once more, and to call this again.
-    #[must_use]
-    pub(crate) fn watch(&self, index: usize, waker: &Waker) -> bool {
-        self.wakers.register(index, waker);
-        self.parkers[index].watch()
-    }
-
-    /// The task that was waiter `index` runs, or waits no more.
-    pub(crate) fn unwatch(&self, index: usize) {
-        if self.parkers[index].unwatch() {
-            self.wakers.forget(index);
-        }
-    }
-
-    /// Whether any task waits. For a driver, which has left its waker before.
-    pub(crate) fn has_tasks(&self) -> bool {
-        // Acquire pairs with the Release in `enter_task`.
-        self.state.load(Ordering::Acquire) >= TASK
-    }
-
-    /// Leaves the waker of driver `number`, which looks afterwards at all that it might be woken for.
-    pub(crate) fn register_driver(&self, number: usize, waker: &Waker) {
-        // Relaxed: the driver's next step publishes it with `state`, as it does the waker.
-        if self.seats.load(Ordering::Relaxed) <= number {
-            self.seats.fetch_max(number + 1, Ordering::Relaxed);
-        }
-        self.drivers.register(number, waker);
-    }
-
-    /// Tries for the lead, for a driver: if another one leads, it wakes this one when it is done.
-    pub(crate) fn try_lead_for_tasks(&self) -> Option<Leader<'_, T>> {
-        if !self.take_for_tasks() {
-            // Relaxed: the second try publishes it. What has woken us may be what would wake those who rest,
-            // and the holder may be one who is about to, on a runtime that stands still afterwards.
-            self.knocked.store(true, Ordering::Relaxed);
-            if !self.take_for_tasks() {
-                return None;
-            }
-        }
-        self.end_rest();
-        Some(Leader::new(self, None))
-    }
-
-    /// Without a look ahead: if the lead is held, its holder must hear the knock. Release pairs with the
-    /// Acquire in `release` for that; Acquire as in `take`.
-    fn take_for_tasks(&self) -> bool {
-        self.state.fetch_or(HELD, Ordering::AcqRel) & HELD == 0
-    }
-
-    /// Wakes the other drivers.
-    #[cold]
-    fn wake_drivers_but(&self, resting: usize) {
-        // Relaxed: as above.
-        let others = (0..self.seats.load(Ordering::Relaxed)).filter(|&number| number != resting);
-        others.for_each(|number| self.drivers.wake(number));
     }
 }
 
@@ -406,25 +339,6 @@ impl<'a, T> Leader<'a, T> {
     #[inline]
     fn new(lead: &'a Lead<T>, registration: Option<usize>) -> Self {
         Self { lead, registration, exclusive: PhantomData }
-    }
-}
-
-#[cfg(any(feature = "tokio", mmap_rpc_loom))]
-impl<T> Leader<'_, T> {
-    /// Releases the lead for driver `number`, which has armed the connection: what comes wakes it. A thread
-    /// that waits is handed the lead all the same, and so is another driver that has knocked.
-    pub(crate) fn rest(self, number: usize) {
-        debug_assert!(self.registration.is_none(), "a driver is no waiter");
-        // Relaxed: the next leader acquires it with the lead.
-        self.lead.rested.store(true, Ordering::Relaxed);
-        // Release and Acquire as in `release`.
-        let before = self.lead.state.fetch_sub(HELD, Ordering::AcqRel);
-        if before % TASK >= HELD + WAITER {
-            self.lead.wake_one(before - HELD);
-        } else if self.lead.take_knock() {
-            self.lead.wake_drivers_but(number);
-        }
-        std::mem::forget(self);
     }
 }
 

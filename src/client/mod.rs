@@ -16,6 +16,7 @@
 mod alarm;
 mod attempt;
 mod awaited;
+mod begin;
 mod call;
 mod calls;
 mod cancels;
@@ -34,6 +35,8 @@ mod future;
 mod intercepted;
 mod lead;
 mod limit;
+#[cfg(feature = "tokio")]
+mod looking;
 mod method;
 #[cfg(feature = "tokio")]
 mod patience;

@@ -1,38 +1,77 @@
-//! A task that waits at a call's cell: for the reply, or for room to send.
+//! A task that waits: at its call's cell for the reply, or at a waiter's number for anything else.
 
 use std::mem;
 use std::ops::Deref;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use crate::client::alarm::Alarm;
+use crate::client::calls::Cell;
 use crate::client::core::Core;
 use crate::client::driver::Stop;
 use crate::rpc::Status;
 
-/// The wait of one task. It ends when this is dropped, which must be before its cell is another call's.
+/// Where a task leaves its waker.
+pub(super) trait Place {
+    /// Leaves it there. False if what wakes the task has happened already.
+    fn watch(&self, core: &Core, waker: &Waker) -> bool;
+
+    /// Takes it back, if it is there.
+    fn unwatch(&self, core: &Core);
+}
+
+/// At a waiter's number, where whoever has anything for it finds it.
+impl Place for usize {
+    #[inline]
+    fn watch(&self, core: &Core, waker: &Waker) -> bool {
+        core.lead.watch(*self, waker)
+    }
+
+    #[inline]
+    fn unwatch(&self, core: &Core) {
+        core.lead.unwatch(*self);
+    }
+}
+
+/// In a call's cell, where whoever delivers the reply finds it.
+impl Place for &Cell {
+    #[inline]
+    fn watch(&self, _: &Core, waker: &Waker) -> bool {
+        Cell::watch(self, waker)
+    }
+
+    #[inline]
+    fn unwatch(&self, _: &Core) {
+        Cell::unwatch(self);
+    }
+}
+
+/// The wait of one task. It ends when this is dropped, which must be before its place is another call's.
 ///
 /// `C` is how it keeps the channel: by borrow inside a call, by `Arc` beyond.
-pub(super) struct Patience<C: Deref<Target = Core>> {
+pub(super) struct Patience<C: Deref<Target = Core>, P: Place> {
     core: C,
-    index: usize,
+    place: P,
+    /// Whether the waker may lie there.
+    watched: bool,
     /// Whether the drivers count on this task.
     entered: bool,
     alarm: Alarm,
 }
 
-impl<C: Deref<Target = Core>> Patience<C> {
-    /// Waits at the cell with that number.
-    pub(super) fn new(core: C, index: usize) -> Self {
-        Self { core, index, entered: false, alarm: Alarm::default() }
+impl<C: Deref<Target = Core>, P: Place> Patience<C, P> {
+    /// Waits there.
+    #[inline]
+    pub(super) fn new(core: C, place: P) -> Self {
+        Self { core, place, watched: false, entered: false, alarm: Alarm::default() }
     }
 
     pub(super) fn core(&self) -> &Core {
         &self.core
     }
 
-    pub(super) fn index(&self) -> usize {
-        self.index
+    pub(super) fn place(&self) -> &P {
+        &self.place
     }
 
     /// Waits until something has happened, the connection closes, or `until` has passed; says which. `Done`
@@ -42,24 +81,21 @@ impl<C: Deref<Target = Core>> Patience<C> {
     ///
     /// # Errors
     /// Outside of a runtime, and in one that ends.
+    #[inline]
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         until: Option<Instant>,
     ) -> Poll<Result<Stop, Status>> {
         let core = &*self.core;
-        if core.link.is_closed() {
-            return Poll::Ready(Ok(Stop::Closed));
-        }
-        core.drivers.ensure()?;
-        if !self.entered {
-            self.entered = true;
-            core.lead.enter_task();
-        }
-        if !core.lead.watch(self.index, cx.waker()) {
+        self.watched = true;
+        if !self.place.watch(core, cx.waker()) {
             return Poll::Ready(Ok(Stop::Done));
         }
-        // Once more after the watch: whoever closes the connection wakes all who watch.
+        // After the waker is there, and before the looks that follow: whoever has news for all changes the
+        // same word before it looks for wakers. So either it finds ours, or we find the news.
+        core.lead.enter_task(mem::replace(&mut self.entered, true));
+        core.drivers.ensure()?;
         if core.link.is_closed() {
             return Poll::Ready(Ok(Stop::Closed));
         }
@@ -68,19 +104,21 @@ impl<C: Deref<Target = Core>> Patience<C> {
             None => Poll::Pending,
         }
     }
-}
 
-impl<C: Deref<Target = Core>> Patience<C> {
     /// Ends the wait.
+    #[inline]
     pub(super) fn end(&mut self) {
+        if mem::take(&mut self.watched) {
+            self.place.unwatch(&self.core);
+        }
         if mem::take(&mut self.entered) {
-            self.core.lead.unwatch(self.index);
             self.core.lead.leave_task();
         }
     }
 }
 
-impl<C: Deref<Target = Core>> Drop for Patience<C> {
+impl<C: Deref<Target = Core>, P: Place> Drop for Patience<C, P> {
+    #[inline]
     fn drop(&mut self) {
         self.end();
     }

@@ -68,6 +68,12 @@ impl AdaptiveSpin {
         self.hot
     }
 
+    /// The message did not come during a glance.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn cool(&mut self) {
+        self.hot = false;
+    }
+
     /// Whether to spin now; to be asked once before each park. The peer's processor is whatever it published,
     /// so it is only ever compared.
     pub(crate) fn should_spin(&mut self, own_cpu: u32, peer_cpu: u32) -> bool {

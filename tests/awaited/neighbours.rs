@@ -1,7 +1,9 @@
 //! What tasks and runtimes do to each other: nothing.
 
+use std::cell::Cell;
 use std::future::{Future, IntoFuture};
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Barrier;
 use std::task::{Context, Poll, Waker};
 use std::thread;
@@ -9,9 +11,10 @@ use std::time::Duration;
 
 use mmap_rpc::Code;
 use testkit::proto::{EchoClient, SleepRequest};
-use testkit::{PATIENCE, connect};
+use testkit::{PATIENCE, ServerProcess, Setup, connect};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
+use tokio::task::LocalSet;
 
 use crate::runtimes::{Kind, on_every_runtime};
 use crate::{blob, server};
@@ -145,4 +148,34 @@ fn the_first_calls_of_a_runtime_are_in_nobodys_way() {
             }
         });
     }
+}
+
+/// A task whose replies come while it looks for them gives its runtime back now and then.
+#[test]
+fn a_task_that_calls_without_end_lets_others_run() {
+    // The reactor answers at once.
+    let server = ServerProcess::start(Setup::default());
+    Kind::One.run(async {
+        let client = EchoClient::new(connect(server.path()).unwrap());
+        let call = async || client.echo(blob(10, 1)).await.unwrap();
+        // At first its replies are not there so soon.
+        for _ in 0..5000 {
+            call().await;
+        }
+        let ran = Rc::new(Cell::new(false));
+        let others = LocalSet::new();
+        others.spawn_local({
+            let ran = ran.clone();
+            async move { ran.set(true) }
+        });
+        let many_calls = others.run_until(async {
+            let mut calls = 0;
+            while !ran.get() {
+                call().await;
+                calls += 1;
+                assert!(calls <= 200, "the other task never runs");
+            }
+        });
+        many_calls.await;
+    });
 }

@@ -93,9 +93,12 @@ impl<'a> Rows<'a> {
         Some(at_most(format!("typed / bare-futex, {name}"), value, most))
     }
 
-    fn awaited(&self) -> Option<Ratio> {
-        let value = self.over(["awaited", "typed"], Mode::Latency, 64)?;
-        Some(at_most("awaited 64 B / typed", value, 1.5))
+    fn awaited(&self) -> Vec<Ratio> {
+        let latency = self.over(["awaited", "typed"], Mode::Latency, 64);
+        let latency = latency.map(|value| at_most("awaited 64 B / typed", value, 1.5));
+        let flood = self.over(["awaited", "typed"], Mode::Flood, 64);
+        let flood = flood.map(|value| at_most("awaited 64 B / typed, flood", value, 1.5));
+        latency.into_iter().chain(flood).collect()
     }
 
     fn large(&self) -> Vec<Ratio> {

@@ -74,7 +74,7 @@ fn json_has_every_row() {
         &sizes,
     ));
     expected.extend(cells(&["headline", "copies"], "latency", &[5_592_408]));
-    expected.extend(cells(&["typed-fixed", "async-handler"], "latency", &[64]));
+    expected.extend(cells(&["typed-fixed", "awaited-beside", "async-handler"], "latency", &[64]));
     expected.extend(cells(&["bidi", "bidi-tasks"], "latency", &[64, 4096]));
     let streams = ["server-stream", "server-stream-tasks", "client-stream", "client-stream-tasks"];
     expected.extend(cells(&streams, "stream", &[64, 4096]));

@@ -88,10 +88,10 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "task_enters_without_a_word",
-        file: "client/lead.rs",
+        file: "client/lead/tasks.rs",
         edits: &[(
-            "if self.state.fetch_add(TASK, Ordering::AcqRel) == 0 {",
-            "if self.state.fetch_add(TASK, Ordering::AcqRel) == 1 << 50 {",
+            "if self.state.fetch_add(own, Ordering::AcqRel) == 0 {",
+            "if self.state.fetch_add(own, Ordering::AcqRel) == 1 << 50 {",
         )],
         model: "lead_tasks::a_driver_goes_on_where_a_thread_leaves",
         fails_with: "deadlock",
@@ -112,14 +112,14 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "task_sleeps_over_its_wake_up",
-        file: "client/lead.rs",
+        file: "client/lead/tasks.rs",
         edits: &[("        self.parkers[index].watch()\n", "        self.parkers[index].watch() || true\n")],
         model: "lead_tasks::a_task_is_woken_by_the_thread_that_leads",
         fails_with: "deadlock",
     },
     Mutant {
         name: "task_watches_before_its_waker_is_there",
-        file: "client/lead.rs",
+        file: "client/lead/tasks.rs",
         edits: &[(
             "        self.wakers.register(index, waker);\n        self.parkers[index].watch()\n",
             "        let watched = self.parkers[index].watch();\n        self.wakers.register(index, waker);\n        watched\n",
@@ -129,14 +129,14 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "driver_does_not_knock",
-        file: "client/lead.rs",
+        file: "client/lead/tasks.rs",
         edits: &[("            self.knocked.store(true, Ordering::Relaxed);\n", "")],
         model: "lead_tasks::a_driver_that_is_rung_gets_the_lead_in_the_end",
         fails_with: "deadlock",
     },
     Mutant {
         name: "driver_looks_ahead_at_the_lead",
-        file: "client/lead.rs",
+        file: "client/lead/tasks.rs",
         edits: &[(
             "        self.state.fetch_or(HELD, Ordering::AcqRel) & HELD == 0\n",
             "        !self.is_led() && self.state.fetch_or(HELD, Ordering::AcqRel) & HELD == 0\n",
@@ -146,7 +146,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "driver_tries_for_the_lead_without_release",
-        file: "client/lead.rs",
+        file: "client/lead/tasks.rs",
         edits: &[(
             "self.state.fetch_or(HELD, Ordering::AcqRel)",
             "self.state.fetch_or(HELD, Ordering::Acquire)",
@@ -156,7 +156,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "driver_knocks_and_does_not_try_again",
-        file: "client/lead.rs",
+        file: "client/lead/tasks.rs",
         edits: &[(
             "            if !self.take_for_tasks() {\n                return None;",
             "            if true {\n                return None;",
@@ -166,9 +166,29 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "one_that_rests_hears_no_knock",
-        file: "client/lead.rs",
-        edits: &[("} else if self.lead.take_knock() {", "} else if false {")],
+        file: "client/lead/tasks.rs",
+        edits: &[(
+            "if self.give_up_for_tasks() && lead.take_knock() {",
+            "if self.give_up_for_tasks() && false {",
+        )],
         model: "lead_tasks::a_driver_whose_runtime_stands_still_is_in_nobodys_way",
+        fails_with: "deadlock",
+    },
+    Mutant {
+        name: "one_that_pauses_wakes_nobody",
+        file: "client/lead/tasks.rs",
+        edits: &[(
+            "        if self.give_up_for_tasks() {\n            lead.wake_drivers_but(number);",
+            "        if self.give_up_for_tasks() && false {\n            lead.wake_drivers_but(number);",
+        )],
+        model: "lead_tasks::a_driver_that_pauses_and_stands_still_is_in_nobodys_way",
+        fails_with: "deadlock",
+    },
+    Mutant {
+        name: "threads_go_empty_handed_after_a_driver",
+        file: "client/lead/tasks.rs",
+        edits: &[("        if has_threads {\n", "        if false {\n")],
+        model: "lead_tasks::a_thread_leads_after_a_driver_that_pauses",
         fails_with: "deadlock",
     },
 ];

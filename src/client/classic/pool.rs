@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::client::begin::SPACE_PATIENCE;
 use crate::client::classic::connection::{CallError, Connection};
 use crate::client::classic::open::open;
 use crate::client::connect::ConnectError;
-use crate::client::core::{SPACE_PATIENCE, deadline_exceeded, of_the_parent};
+use crate::client::core::{deadline_exceeded, of_the_parent};
 use crate::client::method::Method;
 use crate::connection::Config;
 use crate::os::{Credentials, ForkMark, SharedFile};

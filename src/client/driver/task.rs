@@ -43,8 +43,18 @@ impl Driver {
         &self.poller
     }
 
-    /// Hands out what there is, and what comes in a moment. `None` if what the caller awaits did not.
-    pub(in crate::client) fn glance<A: Awaited>(&mut self, core: &Core, awaited: &mut A) -> Option<Stop> {
+    /// Hands out what there is, and what comes in a moment. `None` if what the caller awaits did not. With
+    /// others under way it looks for a moment only if it is to look `beside_others`, and then a short one.
+    pub(in crate::client) fn glance<A: Awaited>(
+        &mut self,
+        core: &Core,
+        awaited: &mut A,
+        beside_others: bool,
+    ) -> Option<Stop> {
+        if core.lead.end_rest() {
+            // What we look for needs no bell. The driver is woken when the lead is given up.
+            self.wake_up(core);
+        }
         for last in [false, true] {
             self.turn(core, awaited);
             if awaited.has_come() {
@@ -53,26 +63,29 @@ impl Driver {
             if core.link.is_closed() {
                 return Some(self.closed(core, awaited));
             }
-            // With others under way there is better to do than to look.
-            if last || core.lead.has_waiters() || !self.look(core) {
+            let is_alone = !core.lead.has_waiters();
+            if last || !(is_alone || beside_others) || !self.look(core, is_alone) {
                 break;
             }
         }
         None
     }
 
-    /// Looks for the next entry, briefly.
-    fn look(&mut self, core: &Core) -> bool {
+    /// Looks for the next entry: briefly, or if that was of use before.
+    fn look(&mut self, core: &Core, is_alone: bool) -> bool {
         let link = &core.link;
         if link.is_socket_lane() {
             return false;
         }
         let next = self.session.watch(link);
         let found = self.spin.is_hot() && glance(|| next.is_there())
-            || self.spin.should_spin(current_cpu(), link.peer_cpu())
+            || is_alone
+                && self.spin.should_spin(current_cpu(), link.peer_cpu())
                 && spin_until(self.spin.budget().min(BRIEFLY), || next.is_there());
         if found {
             self.spin.succeeded();
+        } else {
+            self.spin.cool();
         }
         found
     }

@@ -6,9 +6,10 @@ use std::time::Instant;
 use arc_swap::Guard;
 use bytes::Bytes;
 
+use crate::client::begin::Unsent;
 use crate::client::call::OnRing;
 use crate::client::calls::Ticket;
-use crate::client::core::{Core, Unsent};
+use crate::client::core::Core;
 use crate::client::limit::TimeLimit;
 use crate::client::method::Method;
 use crate::client::reconnect::connecting::Reconnecting;

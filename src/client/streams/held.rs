@@ -8,10 +8,11 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use crate::client::awaited::Sight;
-use crate::client::calls::Ticket;
-use crate::client::core::{Core, Unsent, deadline_exceeded};
+use crate::client::begin::Unsent;
 #[cfg(feature = "tokio")]
-use crate::client::core::{no_space, patience_until};
+use crate::client::begin::{no_space, patience_until};
+use crate::client::calls::Ticket;
+use crate::client::core::{Core, deadline_exceeded};
 #[cfg(feature = "tokio")]
 use crate::client::crowd::Crowd;
 use crate::client::driver::Stop;
@@ -32,7 +33,7 @@ pub(super) struct Held {
     pub(super) record: Record,
     /// How a task waits.
     #[cfg(feature = "tokio")]
-    patience: Option<Patience<Arc<Core>>>,
+    patience: Option<Patience<Arc<Core>, usize>>,
 }
 
 impl Held {
@@ -125,7 +126,7 @@ impl Held {
             && let Some(mut leader) = self.core.lead.try_lead_directly()
         {
             // What comes in a moment does not go through the runtime.
-            leader.glance(&self.core, &mut Sight { cell: index, has_come: &mut look });
+            leader.glance(&self.core, &mut Sight { cell: index, has_come: &mut look }, false);
             drop(leader);
             found = look();
         }

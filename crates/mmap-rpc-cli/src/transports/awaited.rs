@@ -1,4 +1,5 @@
-//! The calls of [`typed`](super::typed), by tasks of a current-thread runtime.
+//! The calls of [`typed`](super::typed), by tasks of a current-thread runtime: alone on their channel, or
+//! beside a stream that says nothing.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -6,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use bytes::Bytes;
+use mmap_rpc::health::{Health, HealthCheckRequest, HealthClient};
 use mmap_rpc::{Channel, Method, Server};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::LocalSet;
@@ -17,26 +19,50 @@ use crate::transports::typed::{EchoService, METHOD, channel, run};
 use crate::transports::{Echo, Flood, Place, Transport};
 use crate::work;
 
+/// The size at which it shows how long a task waits.
+const SIZE: usize = 64;
+
 /// Typed unary calls that are awaited.
 #[derive(Debug)]
-pub struct Awaited;
+pub struct Awaited {
+    /// Whether another task waits on the channel, for a message that does not come.
+    beside: bool,
+}
+
+/// One task at a time, and nobody else.
+pub const ALONE: Awaited = Awaited { beside: false };
+/// Beside another task that waits.
+pub const BESIDE: Awaited = Awaited { beside: true };
 
 impl Transport for Awaited {
     fn name(&self) -> &'static str {
-        "awaited"
+        if self.beside { "awaited-beside" } else { "awaited" }
     }
 
     fn modes(&self) -> &'static [Mode] {
-        &[Mode::Latency, Mode::Flood, Mode::Wake]
+        if self.beside { &[Mode::Latency] } else { &[Mode::Latency, Mode::Flood, Mode::Wake] }
+    }
+
+    fn sizes(&self, wanted: &[usize], _: &mut Vec<String>) -> Vec<usize> {
+        wanted.iter().copied().filter(|&size| size == SIZE || !self.beside).collect()
     }
 
     fn serve(&self, serving: &Serving) -> anyhow::Result<()> {
-        run(serving, Server::builder().service(EchoService::<false>))
+        // What it reports never changes: whoever watches waits.
+        let (health, _reporter) = Health::new();
+        run(serving, Server::builder().service(EchoService::<false>).service(health))
     }
 
     fn connect(&self, place: &Place) -> anyhow::Result<Box<dyn Echo>> {
         let runtime = Builder::new_current_thread().enable_all().build().context("cannot make a runtime")?;
         let channel = channel(place)?;
+        if self.beside {
+            let health = HealthClient::new(channel.clone());
+            let mut statuses =
+                runtime.block_on(async { health.watch(HealthCheckRequest::default()).await })?.into_inner();
+            runtime.block_on(async { statuses.message().await })?;
+            runtime.spawn(async move { statuses.message().await.map(drop) });
+        }
         let method = channel.method(METHOD);
         Ok(Box::new(Client { runtime, caller: Caller { channel, method, request: Buffer::default() } }))
     }

@@ -52,20 +52,22 @@ impl Channel {
 
     /// What a task does after it has sent its request.
     fn await_reply(&self) {
-        self.lead.enter_task();
+        let mut entered = false;
         block_on(poll_fn(|cx| {
-            self.lead.unwatch(TASK);
             loop {
                 if self.served.load(Ordering::Acquire) {
                     return Poll::Ready(());
                 }
                 if self.lead.watch(TASK, cx.waker()) {
+                    self.lead.enter_task(std::mem::replace(&mut entered, true));
                     return Poll::Pending;
                 }
             }
         }));
         self.lead.unwatch(TASK);
-        self.lead.leave_task();
+        if entered {
+            self.lead.leave_task();
+        }
     }
 
     /// What any leader does with a reply that has come.
@@ -109,7 +111,13 @@ impl Channel {
             bell.rung.swap(false, Ordering::AcqRel);
             let Some(leader) = self.lead.try_lead_for_tasks() else { return Poll::Pending };
             self.armed.store(false, Ordering::Relaxed);
-            if !self.lead.has_tasks() || self.take_in(&leader) {
+            if !self.lead.has_tasks() {
+                return Poll::Pending;
+            }
+            if self.take_in(&leader) {
+                leader.pause(number);
+                // What the runtime does, once others have run.
+                cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
             self.armed.store(true, Ordering::Relaxed);
@@ -196,7 +204,7 @@ pub(crate) fn a_driver_that_is_rung_gets_the_lead_in_the_end() {
 pub(crate) fn a_driver_whose_runtime_stands_still_is_in_nobodys_way() {
     bounded(2, || {
         let channel = Channel::new(false, 2);
-        channel.lead.enter_task();
+        channel.lead.enter_task(false);
         let still = thread::spawn({
             let channel = channel.clone();
             move || {
@@ -216,5 +224,54 @@ pub(crate) fn a_driver_whose_runtime_stands_still_is_in_nobodys_way() {
         }));
         still.join().unwrap();
         peer.join().unwrap();
+    });
+}
+
+/// One driver pauses, to look again soon, and its runtime stands still from then on; another one has found it
+/// leading: does it get the lead?
+#[test]
+pub(crate) fn a_driver_that_pauses_and_stands_still_is_in_nobodys_way() {
+    bounded(2, || {
+        let channel = Channel::new(true, 2);
+        channel.lead.enter_task(false);
+        let still = thread::spawn({
+            let channel = channel.clone();
+            move || {
+                if let Some(leader) = channel.lead.try_lead_for_tasks() {
+                    leader.pause(1);
+                }
+            }
+        });
+        block_on(poll_fn(|cx| {
+            let ended = channel.poll_driver(0, cx);
+            if channel.served.load(Ordering::Acquire) { Poll::Ready(()) } else { ended }
+        }));
+        still.join().unwrap();
+    });
+}
+
+/// A thread finds a driver leading, which pauses, and whose runtime stands still from then on: does the
+/// thread lead?
+#[test]
+pub(crate) fn a_thread_leads_after_a_driver_that_pauses() {
+    unbounded(|| {
+        let channel = Channel::new(true, 1);
+        let still = thread::spawn({
+            let channel = channel.clone();
+            move || {
+                if let Some(leader) = channel.lead.try_lead_for_tasks() {
+                    leader.pause(0);
+                }
+            }
+        });
+        let mut waiting = channel.lead.register(0);
+        loop {
+            match waiting.try_lead() {
+                Ok(leader) => break drop(leader),
+                Err(still) => waiting = still,
+            }
+            waiting.park(None);
+        }
+        still.join().unwrap();
     });
 }

@@ -1,6 +1,7 @@
 //! The models, one file per room of the library.
 
 mod calls;
+mod calls_tasks;
 mod fill;
 mod flow;
 mod lead;
