@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use mmap_rpc::{Code, Reconnect, Status};
 use testkit::proto::{Blob, EchoClient, Empty, SleepRequest};
-use testkit::{PATIENCE, eventually, noise};
+use testkit::{Child, PATIENCE, eventually, noise};
 
 use crate::servers::{HANG, HUNG, KIND, Kind, MODES, Mode, OTHER, Site, builder, kill};
 
@@ -175,11 +175,17 @@ fn idempotent_calls_are_made_again_once() {
         let long = noise(50_000, 3);
         let sleep = || client.sleep(SleepRequest { milliseconds: 1 }).timeout(PATIENCE).idempotent();
         let raw = || channel.raw(&hang, &long[..]).timeout(PATIENCE).idempotent();
+        let are_at = |server: &Child, calls: u8| {
+            eventually("they are at the server", || {
+                let hung = channel.raw(&channel.method(HUNG), b"").timeout(PATIENCE).wait();
+                channel.peer().pid == server.pid() && hung.is_ok_and(|hung| hung.to_vec() == [calls])
+            });
+        };
         thread::scope(|scope| {
             let (typed, bytes) = (scope.spawn(|| mode.call(sleep())), scope.spawn(|| mode.raw(raw())));
             let kept =
                 scope.spawn(|| mode.raw(channel.raw(&hang, long.clone()).timeout(PATIENCE).idempotent()));
-            thread::sleep(Duration::from_millis(50));
+            are_at(&server, 3);
             kill(server);
             thread::sleep(Duration::from_millis(20));
             let server = site.start(Kind::Plain);
@@ -193,13 +199,10 @@ fn idempotent_calls_are_made_again_once() {
         thread::sleep(Duration::from_millis(5));
         thread::scope(|scope| {
             let (typed, bytes) = (scope.spawn(|| mode.call(sleep())), scope.spawn(|| mode.raw(raw())));
-            thread::sleep(Duration::from_millis(50));
+            are_at(&server, 2);
             kill(server);
             let next = site.start(Kind::Hanging);
-            eventually("they are at the next one", || {
-                let hung = channel.raw(&channel.method(HUNG), b"").timeout(PATIENCE).wait();
-                channel.peer().pid == next.pid() && hung.is_ok_and(|hung| hung.to_vec() == [2])
-            });
+            are_at(&next, 2);
             assert!(!typed.is_finished() && !bytes.is_finished());
             kill(next);
             assert_under_way(typed.join().unwrap());
