@@ -46,6 +46,9 @@ pub struct Target {
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     #[arg(allow_negative_numbers = true)]
     pub timeout: Duration,
+    /// Trust a server that runs as this user, too; it has to admit ours
+    #[arg(long, value_name = "UID")]
+    pub allow_uid: Option<u32>,
 }
 
 /// Which server's services to list.

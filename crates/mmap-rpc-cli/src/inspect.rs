@@ -13,7 +13,7 @@ use std::fmt::Write;
 
 use anyhow::{Context, bail};
 use mmap_rpc::descriptors::{self, GetRequest, GetResponse};
-use mmap_rpc::{Channel, Code, ConnectError, Request};
+use mmap_rpc::{Channel, ChannelBuilder, Code, ConnectError, Request};
 use serde::Serialize;
 
 use crate::args::{Describe, List, Target};
@@ -24,7 +24,8 @@ use catalog::Catalog;
 /// # Errors
 /// Those of [`mmap_rpc::Connect::wait`].
 pub fn connect(target: &Target) -> Result<Channel, ConnectError> {
-    Channel::builder().connect_timeout(target.timeout).connect(&target.socket).wait()
+    let builder = Channel::builder().connect_timeout(target.timeout);
+    target.allow_uid.into_iter().fold(builder, ChannelBuilder::allow_uid).connect(&target.socket).wait()
 }
 
 /// What the server offers.

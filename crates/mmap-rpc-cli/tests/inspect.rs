@@ -12,12 +12,20 @@ use testkit::{Parent, ServerProcess, Setup};
 #[test]
 #[ignore = "a role that other tests start as a process"]
 fn testkit_child() {
-    testkit::child::run(&[("plain", plain)]);
+    testkit::child::run(&[("plain", plain), ("server of root", server_of_root)]);
 }
 
 /// A server of plain bytes, which has nothing to describe.
 fn plain(parent: &Parent) {
     let server = Server::builder().raw("/a.B/C", |_, _| Ok((&b""[..]).into()));
+    let server = server.bind(parent.argument("socket")).expect("a free path");
+    parent.say("listening");
+    server.run().expect("the server runs until it is killed");
+}
+
+/// A server for root, as another user.
+fn server_of_root(parent: &Parent) {
+    let server = testkit::echo::serve(Server::builder().allow_uid(0), Default::default());
     let server = server.bind(parent.argument("socket")).expect("a free path");
     parent.say("listening");
     server.run().expect("the server runs until it is killed");
@@ -189,4 +197,25 @@ fn where_no_server_of_this_protocol_and_version_is_the_reason_is_said() {
         &[path, "no answer to the handshake within 200ms"],
     );
     drop(answering.join().unwrap());
+}
+
+#[test]
+fn a_server_of_another_user_is_asked_if_it_is_to_be_trusted() {
+    const UID: u32 = 54_321;
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root can start processes of other users");
+        return;
+    }
+    let directory = testkit::child::open_dir();
+    let folder = directory.path().join("theirs");
+    std::fs::create_dir(&folder).unwrap();
+    std::os::unix::fs::chown(&folder, Some(UID), Some(UID)).unwrap();
+    let socket = folder.join("socket");
+    let server =
+        testkit::Child::start_as(UID, UID, "server of root", &[("socket", socket.to_str().unwrap())]);
+    server.expect("listening");
+    refused(run("list", &socket, &[]), &["the server runs as user 54321", "allow_uid trusts it"]);
+    refused(run("list", &socket, &["--allow-uid", "7"]), &["the server runs as user 54321"]);
+    let listed = said(run("list", &socket, &["--allow-uid", "54321"]));
+    assert!(listed.contains("testkit.Echo\n  Echo(testkit.Blob) returns (testkit.Blob)\n"), "{listed}");
 }
