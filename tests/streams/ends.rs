@@ -169,6 +169,8 @@ fn as_many_calls_as_were_agreed() {
                 }
                 calls.len() == CALLS
             });
+            // One that began only after the gate is closed again would keep its place.
+            eventually("the handlers begin", || site.running() == CALLS as u64);
             assert_eq!(hold().map(drop).unwrap_err().code(), Code::ResourceExhausted);
             let refused = client.empty_call(Empty {}).timeout(PATIENCE).wait();
             assert_eq!(refused.map(drop).unwrap_err().code(), Code::ResourceExhausted);
