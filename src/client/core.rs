@@ -8,6 +8,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "tokio")]
+use crossbeam_utils::CachePadded;
+
 use crate::client::awaited::{Awaited, OwnReply, Space};
 use crate::client::calls::{CallTable, Ticket};
 use crate::client::cancels::Cancels;
@@ -48,9 +51,10 @@ pub(crate) struct Core {
     /// The drivers that lead for the tasks that wait.
     #[cfg(feature = "tokio")]
     pub(super) drivers: Drivers,
-    /// Which of the tasks look for their replies themselves.
+    /// Which of the tasks look for their replies themselves. Padded, because they write it, and all read what
+    /// is beside it.
     #[cfg(feature = "tokio")]
-    pub(super) looking: Looking,
+    pub(super) looking: CachePadded<Looking>,
 }
 
 impl Core {
@@ -71,7 +75,7 @@ impl Core {
             #[cfg(feature = "tokio")]
             drivers: Drivers::new(_core.clone(), poller),
             #[cfg(feature = "tokio")]
-            looking: Looking::default(),
+            looking: CachePadded::default(),
         })
     }
 

@@ -306,8 +306,9 @@ where
 
 /// A call that is awaited. Dropping it cancels the call.
 ///
-/// It is sent when it is polled first, and then looks a few microseconds for its reply. After that it waits
-/// without being in anybody's way: the channel has a task of its own on each runtime that receives for all.
+/// It is sent when it is polled first, and then looks a few microseconds for its reply, unless other tasks
+/// call on the channel at the same time. After that it waits without being in anybody's way: the channel has
+/// a task of its own on each runtime that receives for all.
 ///
 /// Deadlines are counted by the system's clock, as the server's are; `tokio::time::pause` does not stop them.
 #[must_use = "futures do nothing unless they are awaited"]
