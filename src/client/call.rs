@@ -263,13 +263,14 @@ impl<'a> OnRing<'a> {
         Self { core, ticket: Some(unsent.sent()), deadline }
     }
 
-    /// Reads the reply, if it is there or comes in a moment.
+    /// Reads the reply, if it is there or comes in a moment; `beside_others`, if others wait as well.
     #[inline]
     pub(super) fn try_wait<R>(
         &mut self,
         read: impl Fn(Arrived<'_>) -> Result<R, Status>,
+        beside_others: bool,
     ) -> Option<Result<R, Status>> {
-        let outcome = self.core.wait_briefly(self.ticket(), successful(read))?;
+        let outcome = self.core.wait_briefly(self.ticket(), beside_others, successful(read))?;
         self.ticket = None;
         Some(outcome)
     }

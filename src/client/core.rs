@@ -116,11 +116,12 @@ impl Core {
     pub(super) fn wait_briefly<R>(
         &self,
         ticket: Ticket,
+        beside_others: bool,
         read: impl Fn(u32, Arrived<'_>) -> Result<R, Status>,
     ) -> Option<Result<R, Status>> {
         let mut leader = self.lead.try_lead_directly()?;
         let mut own = OwnReply::in_hand(&self.calls, ticket);
-        let stop = leader.glance(self, &mut own, true);
+        let stop = leader.glance(self, &mut own, beside_others);
         if let Some((code, cell)) = own.into_answered() {
             let result = read(code, Arrived { inline: leader.received(), outside: &mut None });
             drop(leader);

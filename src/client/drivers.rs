@@ -25,7 +25,7 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::yield_now;
 
 use crate::client::core::Core;
@@ -89,7 +89,11 @@ impl Drivers {
             Err(_) => return Err(the_runtime_ends()),
         };
         let core = seat.core.clone();
-        let task = runtime.spawn(Task { readiness, rung: false, vigil: Vigil::None, seat });
+        let one_thread = matches!(runtime.runtime_flavor(), RuntimeFlavor::CurrentThread);
+        if let Some(core) = core.upgrade() {
+            core.looking.set_one_thread(one_thread);
+        }
+        let task = runtime.spawn(Task { readiness, rung: false, vigil: Vigil::None, one_thread, seat });
         // A runtime that ends drops at once what is spawned on it. Whoever waits on would be told so by the
         // seat, for ever.
         if task.is_finished() && core.upgrade().is_some_and(|core| !core.link.is_closed()) {
@@ -155,6 +159,8 @@ struct Task {
     /// It has said so, and nobody has looked.
     rung: bool,
     vigil: Vigil,
+    /// Whether its runtime has only one.
+    one_thread: bool,
     seat: Seat,
 }
 
@@ -180,8 +186,10 @@ impl Future for Task {
                 return Poll::Pending;
             }
             match leader.step(&core, mem::take(&mut this.rung), &mut this.vigil) {
+                // Its release wakes us while anybody waits; first those run who have something to do, on this
+                // thread or others.
+                Step::Worked if !this.one_thread => return Poll::Pending,
                 Step::Worked => {
-                    // First those run who have something to do.
                     leader.pause(this.seat.number);
                     go_on_later(cx);
                     return Poll::Pending;

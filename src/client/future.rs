@@ -19,6 +19,7 @@ use crate::client::crowd::Crowd;
 use crate::client::driver::Stop;
 use crate::client::drivers::current_runtime;
 use crate::client::limit::TimeLimit;
+use crate::client::looking::Look;
 use crate::client::method::Method;
 use crate::client::patience::Patience;
 use crate::client::raw::{RawCall, keep};
@@ -212,8 +213,9 @@ impl<'a, K: Kind<'a>> Machine<'a, K> {
         self.was_sent = true;
         let mut call = OnRing::sent(unsent);
         let core = call.core();
-        if core.looking.is_for(cx.waker(), || core.lead.has_waiters())
-            && let Some(outcome) = call.try_wait(K::read)
+        let look = core.looking.of(cx.waker(), || core.lead.has_waiters());
+        if look != Look::Not
+            && let Some(outcome) = call.try_wait(K::read, look == Look::Anyway)
         {
             return Poll::Ready(outcome);
         }
@@ -307,8 +309,8 @@ where
 /// A call that is awaited. Dropping it cancels the call.
 ///
 /// It is sent when it is polled first, and then looks a few microseconds for its reply, unless other tasks
-/// call on the channel at the same time. After that it waits without being in anybody's way: the channel has
-/// a task of its own on each runtime that receives for all.
+/// of its thread call on the channel at the same time. After that it waits without being in anybody's way:
+/// the channel has a task of its own on each runtime that receives for all.
 ///
 /// Deadlines are counted by the system's clock, as the server's are; `tokio::time::pause` does not stop them.
 #[must_use = "futures do nothing unless they are awaited"]
