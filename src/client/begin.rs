@@ -21,13 +21,8 @@ impl Core {
     /// Checks that a call can be made at all and takes a cell for it.
     #[inline]
     pub(super) fn begin(&self, method: Method, deadline: Option<Instant>) -> Result<Unsent<'_>, Status> {
-        self.check_open()?;
-        self.flush_cancels();
-        method.check(self.id)?;
-        let ticket = match self.calls.claim() {
-            Some(ticket) => ticket,
-            None => self.claim_after_reaping(|| self.calls.claim())?,
-        };
+        self.check(method)?;
+        let ticket = self.claim_cell(|| self.calls.claim())?;
         Ok(Unsent { core: self, ticket, deadline })
     }
 
@@ -38,17 +33,31 @@ impl Core {
         deadline: Option<Instant>,
         flow: &Arc<Flow>,
     ) -> Result<Unsent<'_>, Status> {
-        self.check_open()?;
-        self.flush_cancels();
-        method.check(self.id)?;
+        self.check(method)?;
         if self.link.limits().stream_window == 0 {
             return Err(Status::unimplemented(
                 "one of the sides takes no streams: its stream_window is zero",
             ));
         }
-        let claim = || self.calls.claim_for_streams(flow);
-        let ticket = claim().map_or_else(|| self.claim_after_reaping(claim), Ok)?;
+        let ticket = self.claim_cell(|| self.calls.claim_for_streams(flow))?;
         Ok(Unsent { core: self, ticket, deadline })
+    }
+
+    /// What is done before any call.
+    #[inline(always)]
+    fn check(&self, method: Method) -> Result<(), Status> {
+        self.check_open()?;
+        self.flush_cancels();
+        method.check(self.id)
+    }
+
+    /// A cell, by `claim`.
+    #[inline(always)]
+    fn claim_cell(&self, claim: impl Fn() -> Option<Ticket>) -> Result<Ticket, Status> {
+        match claim() {
+            Some(ticket) => Ok(ticket),
+            None => self.claim_after_reaping(claim),
+        }
     }
 
     /// A cell when all seem to be in flight. Calls that were given up hold theirs until somebody takes their
@@ -103,8 +112,7 @@ impl Core {
             Err(SendFailure::Failed(status)) => return Err(status),
             Err(SendFailure::Wait) => {
                 // Whoever waits needs a cell to be woken at.
-                let cell = || self.calls.claim();
-                let ticket = cell().map_or_else(|| self.claim_after_reaping(cell), Ok)?;
+                let ticket = self.claim_cell(|| self.calls.claim())?;
                 Unsent { core: self, ticket, deadline: None }.once_there_is_space(claim)?
             }
         };

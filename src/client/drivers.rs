@@ -5,7 +5,7 @@
 //!      │ yes
 //!   take the lead ─held─► pending: its holder wakes us
 //!      │
-//!   step: hand out what came ──some, or still looking──► pause: release, let the others run, again
+//!   step: hand out what came ──some, or still looking──► release, let the others run, again
 //!      │ nothing: armed
 //!   watch the poller ──ready──► step
 //!      │ not ready

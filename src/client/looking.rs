@@ -51,6 +51,7 @@ pub(super) struct Looking {
 impl Looking {
     /// A driver is made, on a runtime of one thread or of more.
     pub(super) fn set_one_thread(&self, one_thread: bool) {
+        // Relaxed, here and below: hints; calls that cross may each be taken for the other.
         self.one_thread.store(one_thread, Ordering::Relaxed);
     }
 
@@ -58,7 +59,6 @@ impl Looking {
     #[inline]
     pub(super) fn of(&self, waker: &Waker, others_wait: impl FnOnce() -> bool) -> Look {
         let caller = waker.data().addr();
-        // Relaxed, here and below: hints; calls that cross may each be taken for the other.
         if self.last.load(Ordering::Relaxed) == caller {
             return if count(&self.row).is_multiple_of(ROW) { Look::Not } else { Look::Anyway };
         }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use mmap_rpc::internals::peer::{ClientOffer, RawEntry, Word};
 use mmap_rpc::{Backing, Channel, ConnectError, Lane, Server, ServerBuilder};
 use rustix::fs::OFlags;
+use testkit::child::{dir_of, may_start_as_others};
 use testkit::proto::{Blob, EchoClient};
 use testkit::{Child, LocalServer, PATIENCE, Parent, Way, eventually, noise};
 
@@ -20,15 +21,6 @@ use super::{WAYS, alone, assert_served, logged, refusal, watch};
 const UID: u32 = 54_321;
 const GID: u32 = 54_322;
 const WHO: &str = "/t.T/Who";
-
-/// Whether processes of other users can be started here.
-fn is_root() -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        println!("skipped: only root can start processes of other users");
-    }
-    root
-}
 
 /// A server that tells its clients who they are, in a folder that every user may enter.
 fn serve(builder: ServerBuilder) -> (LocalServer, tempfile::TempDir) {
@@ -77,7 +69,7 @@ pub(super) fn visitor(parent: &Parent) {
 #[test]
 fn another_user_is_not_admitted_and_reads_what_would_help() {
     let _alone = alone();
-    if !is_root() {
+    if !may_start_as_others() {
         return;
     }
     let builders = [
@@ -104,7 +96,7 @@ fn another_user_is_not_admitted_and_reads_what_would_help() {
 #[test]
 fn whom_a_list_names_is_served_on_the_lanes_without_files() {
     let _alone = alone();
-    if !is_root() {
+    if !may_start_as_others() {
         return;
     }
     type Rule = fn(ServerBuilder) -> ServerBuilder;
@@ -131,7 +123,7 @@ fn whom_a_list_names_is_served_on_the_lanes_without_files() {
 #[test]
 fn a_hook_has_the_last_word_about_other_users() {
     let _alone = alone();
-    if !is_root() {
+    if !may_start_as_others() {
         return;
     }
     let refuse = |peer: mmap_rpc::Credentials| match peer.uid {
@@ -196,7 +188,7 @@ pub(super) fn hostile(parent: &Parent) {
 #[test]
 fn another_user_cannot_have_a_ring_block() {
     let _alone = alone();
-    if !is_root() {
+    if !may_start_as_others() {
         return;
     }
     let (server, _dir) = serve(Server::builder().allow_uid(UID));
@@ -214,13 +206,10 @@ fn another_user_cannot_have_a_ring_block() {
 
 #[test]
 fn a_server_of_another_user_is_not_trusted_unasked() {
-    if !is_root() {
+    if !may_start_as_others() {
         return;
     }
-    let dir = testkit::child::open_dir();
-    let folder = dir.path().join("theirs");
-    std::fs::create_dir(&folder).unwrap();
-    std::os::unix::fs::chown(&folder, Some(UID), Some(GID)).unwrap();
+    let (_dir, folder) = dir_of(UID, GID);
     let socket = folder.join("socket");
     let child = Child::start_as(UID, GID, "server of root", &[("socket", socket.to_str().unwrap())]);
     child.expect("listening");

@@ -50,7 +50,7 @@ fn at_rest(counter: &AtomicU64, least: u64) -> u64 {
 /// The same, while something is done again and again.
 fn at_rest_while(counter: &AtomicU64, least: u64, mut pump: impl FnMut()) -> u64 {
     let mut last = counter.load(Ordering::SeqCst);
-    eventually(&format!("{counter:?} comes to {least}, and to rest"), || {
+    eventually(&format!("it comes to {least}, and to rest"), || {
         (0..50).for_each(|_| {
             thread::sleep(Duration::from_millis(1));
             pump();

@@ -266,6 +266,17 @@ mod tests {
     }
 
     #[test]
+    fn a_flood_of_tasks_is_compared_with_one_thread() {
+        let flood =
+            |awaited| ratios(&[row("awaited", Mode::Flood, 64, awaited), row("typed", Mode::Flood, 64, 2)]);
+        for (awaited, value, met) in [(3, "1.50", true), (4, "2.00", false)] {
+            let ratio = flood(awaited).into_iter().find(|ratio| ratio.what == "awaited 64 B / typed, flood");
+            let ratio = ratio.expect("both rows are there");
+            assert_eq!((ratio.value.as_str(), ratio.met), (value, met));
+        }
+    }
+
+    #[test]
     fn absolute_numbers_have_their_targets() {
         let flood = one(&[row("typed", Mode::Flood, 64, 100)]);
         assert_eq!((flood.value.as_str(), flood.met), ("10.0 M/s", true));

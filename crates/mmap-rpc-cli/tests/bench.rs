@@ -79,7 +79,16 @@ fn json_has_every_row() {
     let streams = ["server-stream", "server-stream-tasks", "client-stream", "client-stream-tasks"];
     expected.extend(cells(&streams, "stream", &[64, 4096]));
     expected.extend(cells(
-        &["typed", "typed-fixed", "awaited", "async-handler", "socket-lane", "classic", "unix-socket"],
+        &[
+            "typed",
+            "typed-fixed",
+            "awaited",
+            "awaited-threads",
+            "async-handler",
+            "socket-lane",
+            "classic",
+            "unix-socket",
+        ],
         "flood",
         &[64],
     ));

@@ -7,6 +7,7 @@ use std::thread;
 use mmap_rpc::Server;
 use mmap_rpc::internals::peer::Host;
 use serde_json::{Value, json};
+use testkit::child::{dir_of, may_start_as_others};
 use testkit::{Parent, ServerProcess, Setup};
 
 #[test]
@@ -202,14 +203,10 @@ fn where_no_server_of_this_protocol_and_version_is_the_reason_is_said() {
 #[test]
 fn a_server_of_another_user_is_asked_if_it_is_to_be_trusted() {
     const UID: u32 = 54_321;
-    if !rustix::process::geteuid().is_root() {
-        println!("skipped: only root can start processes of other users");
+    if !may_start_as_others() {
         return;
     }
-    let directory = testkit::child::open_dir();
-    let folder = directory.path().join("theirs");
-    std::fs::create_dir(&folder).unwrap();
-    std::os::unix::fs::chown(&folder, Some(UID), Some(UID)).unwrap();
+    let (_directory, folder) = dir_of(UID, UID);
     let socket = folder.join("socket");
     let server =
         testkit::Child::start_as(UID, UID, "server of root", &[("socket", socket.to_str().unwrap())]);

@@ -8,8 +8,9 @@
 use std::env;
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread::{self, JoinHandle};
@@ -146,6 +147,31 @@ pub fn open_dir() -> TempDir {
     let dir = tempfile::tempdir().expect("a folder");
     fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).expect("a folder of ours");
     dir
+}
+
+/// Whether processes of other users can be started here; says so if not.
+///
+/// # Panics
+/// If there is no room for a folder.
+pub fn may_start_as_others() -> bool {
+    // What a process makes belongs to its effective user.
+    let root = open_dir().path().metadata().expect("a folder of ours").uid() == 0;
+    if !root {
+        println!("skipped: only root can start processes of other users");
+    }
+    root
+}
+
+/// A folder that another user may write to, in one that every user may enter; for this root is needed.
+///
+/// # Panics
+/// If there is no room for one.
+pub fn dir_of(uid: u32, gid: u32) -> (TempDir, PathBuf) {
+    let dir = open_dir();
+    let folder = dir.path().join("theirs");
+    fs::create_dir(&folder).expect("a folder of ours");
+    chown(&folder, Some(uid), Some(gid)).expect("root gives it away");
+    (dir, folder)
 }
 
 /// The process that started this one, as a role sees it.

@@ -1,8 +1,6 @@
-//! The calls of [`typed`](super::typed), by tasks of a current-thread runtime: alone on their channel, or
-//! beside a stream that says nothing.
+//! The calls of [`typed`](super::typed), by tasks: of a runtime of one thread, alone on their channel or
+//! beside a stream that says nothing; and of a runtime of two threads.
 
-use std::cell::Cell;
-use std::rc::Rc;
 use std::time::Instant;
 
 use anyhow::Context;
@@ -10,7 +8,7 @@ use bytes::Bytes;
 use mmap_rpc::health::{Health, HealthCheckRequest, HealthClient};
 use mmap_rpc::{Channel, Method, Server};
 use tokio::runtime::{Builder, Runtime};
-use tokio::task::LocalSet;
+use tokio::task::JoinSet;
 
 use crate::args::Mode;
 use crate::serving::Serving;
@@ -23,28 +21,35 @@ use crate::work;
 const SIZE: usize = 64;
 
 /// Typed unary calls that are awaited.
-#[derive(Debug)]
-pub struct Awaited {
-    /// Whether another task waits on the channel, for a message that does not come.
-    beside: bool,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Awaited {
+    /// By tasks of one thread, and nobody else.
+    Alone,
+    /// Beside another task that waits on the channel, for a message that does not come.
+    Beside,
+    /// By tasks of two threads.
+    Threads,
 }
-
-/// One task at a time, and nobody else.
-pub const ALONE: Awaited = Awaited { beside: false };
-/// Beside another task that waits.
-pub const BESIDE: Awaited = Awaited { beside: true };
 
 impl Transport for Awaited {
     fn name(&self) -> &'static str {
-        if self.beside { "awaited-beside" } else { "awaited" }
+        match self {
+            Self::Alone => "awaited",
+            Self::Beside => "awaited-beside",
+            Self::Threads => "awaited-threads",
+        }
     }
 
     fn modes(&self) -> &'static [Mode] {
-        if self.beside { &[Mode::Latency] } else { &[Mode::Latency, Mode::Flood, Mode::Wake] }
+        match self {
+            Self::Alone => &[Mode::Latency, Mode::Flood, Mode::Wake],
+            Self::Beside => &[Mode::Latency],
+            Self::Threads => &[Mode::Flood],
+        }
     }
 
     fn sizes(&self, wanted: &[usize], _: &mut Vec<String>) -> Vec<usize> {
-        wanted.iter().copied().filter(|&size| size == SIZE || !self.beside).collect()
+        wanted.iter().copied().filter(|&size| size == SIZE || *self == Self::Alone).collect()
     }
 
     fn serve(&self, serving: &Serving) -> anyhow::Result<()> {
@@ -54,9 +59,13 @@ impl Transport for Awaited {
     }
 
     fn connect(&self, place: &Place) -> anyhow::Result<Box<dyn Echo>> {
-        let runtime = Builder::new_current_thread().enable_all().build().context("cannot make a runtime")?;
+        let mut builder = match self {
+            Self::Alone | Self::Beside => Builder::new_current_thread(),
+            Self::Threads => Builder::new_multi_thread(),
+        };
+        let runtime = builder.worker_threads(2).enable_all().build().context("cannot make a runtime")?;
         let channel = channel(place)?;
-        if self.beside {
+        if *self == Self::Beside {
             let health = HealthClient::new(channel.clone());
             let mut statuses =
                 runtime.block_on(async { health.watch(HealthCheckRequest::default()).await })?.into_inner();
@@ -81,6 +90,20 @@ struct Caller {
 }
 
 impl Caller {
+    /// Calls until the time is over; returns how often.
+    async fn flood(mut self, flood: Flood) -> anyhow::Result<u64> {
+        /// Calls between two looks at the clock.
+        const CALLS_PER_LOOK: u64 = 8;
+        let mut answered = 0;
+        while Instant::now() < flood.until {
+            for _ in 0..CALLS_PER_LOOK {
+                self.echo(flood.size, flood.first + answered).await?;
+                answered += 1;
+            }
+        }
+        Ok(answered)
+    }
+
     #[inline]
     async fn echo(&mut self, size: usize, number: u64) -> anyhow::Result<()> {
         let seed = work::seed(number);
@@ -98,32 +121,15 @@ impl Echo for Client {
 
     /// As many tasks as calls are to be under way, each with one.
     fn flood(&mut self, flood: Flood) -> anyhow::Result<u64> {
-        let (tasks, answered) = (LocalSet::new(), Rc::new(Cell::new(0)));
-        let tasks_under_way: Vec<_> = (0..flood.depth)
-            .map(|_| {
-                let Caller { channel, method, .. } = &self.caller;
-                let (channel, method) = (channel.clone(), *method);
-                let mut caller = Caller { channel, method, request: Buffer::default() };
-                let answered = answered.clone();
-                tasks.spawn_local(async move {
-                    /// Calls of a task between two looks at the clock.
-                    const CALLS_PER_LOOK: u64 = 8;
-                    while Instant::now() < flood.until {
-                        for _ in 0..CALLS_PER_LOOK {
-                            caller.echo(flood.size, flood.first + answered.get()).await?;
-                            answered.set(answered.get() + 1);
-                        }
-                    }
-                    anyhow::Ok(())
-                })
-            })
-            .collect();
-        self.runtime.block_on(tasks.run_until(async {
-            for task in tasks_under_way {
-                task.await.context("a task panicked")??;
+        let Caller { channel, method, .. } = &self.caller;
+        let caller = || Caller { channel: channel.clone(), method: *method, request: Buffer::default() };
+        self.runtime.block_on(async {
+            let mut tasks: JoinSet<_> = (0..flood.depth).map(|_| caller().flood(flood)).collect();
+            let mut answered = 0;
+            while let Some(task) = tasks.join_next().await {
+                answered += task.context("a task panicked")??;
             }
-            anyhow::Ok(())
-        }))?;
-        Ok(answered.get())
+            Ok(answered)
+        })
     }
 }

@@ -27,6 +27,9 @@ struct Channel {
     /// One for each driver.
     bells: Vec<Bell>,
     over: AtomicBool,
+    /// Whether a driver that has handed something out pauses, as on a runtime of one thread, or gives the
+    /// lead up as anybody does.
+    pauses: bool,
 }
 
 /// What a driver hears.
@@ -38,7 +41,7 @@ struct Bell {
 }
 
 impl Channel {
-    fn new(came: bool, drivers: usize) -> Arc<Self> {
+    fn new(came: bool, drivers: usize, pauses: bool) -> Arc<Self> {
         let bell = |_| Bell { rung: AtomicBool::new(false), waker: AtomicWaker::new() };
         Arc::new(Self {
             lead: Lead::new((), 2),
@@ -47,6 +50,7 @@ impl Channel {
             armed: AtomicBool::new(false),
             bells: (0..drivers).map(bell).collect(),
             over: AtomicBool::new(false),
+            pauses,
         })
     }
 
@@ -115,9 +119,11 @@ impl Channel {
                 return Poll::Pending;
             }
             if self.take_in(&leader) {
-                leader.pause(number);
-                // What the runtime does, once others have run.
-                cx.waker().wake_by_ref();
+                if self.pauses {
+                    leader.pause(number);
+                    // What the runtime does, once others have run.
+                    cx.waker().wake_by_ref();
+                }
                 return Poll::Pending;
             }
             self.armed.store(true, Ordering::Relaxed);
@@ -141,7 +147,7 @@ impl Channel {
 #[test]
 pub(crate) fn a_task_is_woken_by_the_thread_that_leads() {
     unbounded(|| {
-        let channel = Channel::new(true, 0);
+        let channel = Channel::new(true, 0, false);
         let task = thread::spawn({
             let channel = channel.clone();
             move || channel.await_reply()
@@ -156,75 +162,81 @@ pub(crate) fn a_task_is_woken_by_the_thread_that_leads() {
 /// A thread leads for a moment and leaves: does the driver go on, whoever came first?
 #[test]
 pub(crate) fn a_driver_goes_on_where_a_thread_leaves() {
-    bounded(2, || {
-        let channel = Channel::new(true, 1);
-        let driver = thread::spawn({
-            let channel = channel.clone();
-            move || channel.drive()
+    for pauses in [false, true] {
+        bounded(2, move || {
+            let channel = Channel::new(true, 1, pauses);
+            let driver = thread::spawn({
+                let channel = channel.clone();
+                move || channel.drive()
+            });
+            let passer_by = thread::spawn({
+                let channel = channel.clone();
+                move || drop(channel.lead.try_lead_directly())
+            });
+            channel.await_reply();
+            channel.end();
+            driver.join().unwrap();
+            passer_by.join().unwrap();
         });
-        let passer_by = thread::spawn({
-            let channel = channel.clone();
-            move || drop(channel.lead.try_lead_directly())
-        });
-        channel.await_reply();
-        channel.end();
-        driver.join().unwrap();
-        passer_by.join().unwrap();
-    });
+    }
 }
 
 /// The reply comes while a thread leads, which has looked already, and rings the driver that rests: does the
 /// driver get the lead afterwards?
 #[test]
 pub(crate) fn a_driver_that_is_rung_gets_the_lead_in_the_end() {
-    bounded(2, || {
-        let channel = Channel::new(false, 1);
-        let driver = thread::spawn({
-            let channel = channel.clone();
-            move || channel.drive()
+    for pauses in [false, true] {
+        bounded(2, move || {
+            let channel = Channel::new(false, 1, pauses);
+            let driver = thread::spawn({
+                let channel = channel.clone();
+                move || channel.drive()
+            });
+            let passer_by = thread::spawn({
+                let channel = channel.clone();
+                move || {
+                    let leader = channel.lead.try_lead_directly();
+                    channel.reply();
+                    drop(leader);
+                }
+            });
+            channel.await_reply();
+            channel.end();
+            driver.join().unwrap();
+            passer_by.join().unwrap();
         });
-        let passer_by = thread::spawn({
-            let channel = channel.clone();
-            move || {
-                let leader = channel.lead.try_lead_directly();
-                channel.reply();
-                drop(leader);
-            }
-        });
-        channel.await_reply();
-        channel.end();
-        driver.join().unwrap();
-        passer_by.join().unwrap();
-    });
+    }
 }
 
 /// One driver rests, and its runtime stands still from then on; another one is rung at that moment: does it
 /// get the lead?
 #[test]
 pub(crate) fn a_driver_whose_runtime_stands_still_is_in_nobodys_way() {
-    bounded(2, || {
-        let channel = Channel::new(false, 2);
-        channel.lead.enter_task(false);
-        let still = thread::spawn({
-            let channel = channel.clone();
-            move || {
-                block_on(poll_fn(|cx| {
-                    let _ = channel.poll_driver(1, cx);
-                    Poll::Ready(())
-                }));
-            }
+    for pauses in [false, true] {
+        bounded(2, move || {
+            let channel = Channel::new(false, 2, pauses);
+            channel.lead.enter_task(false);
+            let still = thread::spawn({
+                let channel = channel.clone();
+                move || {
+                    block_on(poll_fn(|cx| {
+                        let _ = channel.poll_driver(1, cx);
+                        Poll::Ready(())
+                    }));
+                }
+            });
+            let peer = thread::spawn({
+                let channel = channel.clone();
+                move || channel.reply()
+            });
+            block_on(poll_fn(|cx| {
+                let ended = channel.poll_driver(0, cx);
+                if channel.served.load(Ordering::Acquire) { Poll::Ready(()) } else { ended }
+            }));
+            still.join().unwrap();
+            peer.join().unwrap();
         });
-        let peer = thread::spawn({
-            let channel = channel.clone();
-            move || channel.reply()
-        });
-        block_on(poll_fn(|cx| {
-            let ended = channel.poll_driver(0, cx);
-            if channel.served.load(Ordering::Acquire) { Poll::Ready(()) } else { ended }
-        }));
-        still.join().unwrap();
-        peer.join().unwrap();
-    });
+    }
 }
 
 /// One driver pauses, to look again soon, and its runtime stands still from then on; another one has found it
@@ -232,7 +244,7 @@ pub(crate) fn a_driver_whose_runtime_stands_still_is_in_nobodys_way() {
 #[test]
 pub(crate) fn a_driver_that_pauses_and_stands_still_is_in_nobodys_way() {
     bounded(2, || {
-        let channel = Channel::new(true, 2);
+        let channel = Channel::new(true, 2, true);
         channel.lead.enter_task(false);
         let still = thread::spawn({
             let channel = channel.clone();
@@ -255,7 +267,7 @@ pub(crate) fn a_driver_that_pauses_and_stands_still_is_in_nobodys_way() {
 #[test]
 pub(crate) fn a_thread_leads_after_a_driver_that_pauses() {
     unbounded(|| {
-        let channel = Channel::new(true, 1);
+        let channel = Channel::new(true, 1, true);
         let still = thread::spawn({
             let channel = channel.clone();
             move || {
