@@ -21,6 +21,7 @@ pub(crate) use self::event::{Event, EventHandler, Polled};
 use crate::connection::annotated::{take_off_inline, take_off_slot};
 use crate::connection::arrivals::{Advance, Arrivals};
 use crate::connection::close::CloseReason;
+use crate::connection::config::call_index;
 use crate::connection::frames::Frames;
 use crate::connection::lane::Came;
 use crate::connection::link::Link;
@@ -28,7 +29,7 @@ use crate::connection::received::{Arrived, Outside};
 use crate::connection::segments::PeerSegments;
 use crate::connection::send::SendFailure;
 use crate::error::Violation;
-use crate::ring::{Body, Consumer, Entry, Inline, Next, Sleeper};
+use crate::ring::{Body, Consumer, Entry, Inline, Kind, Next, Pace, Sleeper};
 use crate::wire::Message;
 
 /// Which side of the connection this is: it decides which entries may come.
@@ -86,6 +87,8 @@ pub(crate) struct Session {
     entry: Entry,
     /// `entry` is admitted but for its segment, which we have not heard of yet.
     stalled: Option<Stalled>,
+    /// How long to keep away from the next one.
+    pace: Pace,
     /// Messages that the peer is still writing.
     arrivals: Arrivals,
     /// Entries that came over the socket, on that lane, and wait to be polled.
@@ -106,6 +109,7 @@ impl Session {
             frames,
             entry: Entry::nop(),
             stalled: None,
+            pace: Pace::default(),
             arrivals: Arrivals::default(),
             came: VecDeque::new(),
             sleeper: Sleeper::new(),
@@ -134,6 +138,19 @@ impl Session {
     pub(crate) fn watch<'a>(&'a self, link: &'a Link) -> Watch<'a> {
         let arrivals = (!self.arrivals.is_empty()).then_some(&self.arrivals);
         Watch { next: self.consumer.next(link.consumer_view()), arrivals, link }
+    }
+
+    /// Lets the client write several requests, if as many calls are under way that it has some to write.
+    ///
+    /// The entry before says how many are: a call takes the lowest number that is free.
+    #[inline]
+    pub(crate) fn hold_back(&mut self, link: &Link) {
+        let under_way = match self.entry.kind() {
+            Kind::Request => call_index(self.entry.call_id()) + 1,
+            _ => 0,
+        };
+        let view = link.consumer_view();
+        self.pace.hold_back(under_way, |ahead| self.consumer.has_come(view, ahead));
     }
 
     /// Takes the next entry out of the ring, checks it, and hands what it means to `handler`.

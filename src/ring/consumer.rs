@@ -76,10 +76,22 @@ impl Consumer {
         self.next(view).has_come()
     }
 
+    /// Whether the entry so many after the next one is there.
+    #[inline(always)]
+    pub(crate) fn has_come(&self, view: ConsumerView<'_>, ahead: u64) -> bool {
+        self.place(view, ahead).has_come()
+    }
+
     /// The next entry's place, to be looked at again and again.
     #[inline(always)]
     pub(crate) fn next<'a>(&self, view: ConsumerView<'a>) -> Next<'a> {
-        Next { cell: cell_of(view.entries, self.head), seq: seq_of(self.head) }
+        self.place(view, 0)
+    }
+
+    #[inline(always)]
+    fn place<'a>(&self, view: ConsumerView<'a>, ahead: u64) -> Next<'a> {
+        let position = self.head + ahead;
+        Next { cell: cell_of(view.entries, position), seq: seq_of(position) }
     }
 
     /// Copies the next entry out, once, and advances; `None` if it is not there yet.

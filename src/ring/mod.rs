@@ -50,7 +50,11 @@
 //! before it, so an honest peer is always inside and whoever is outside lied.
 
 #[cfg(not(mmap_rpc_loom))]
+mod backoff;
+#[cfg(not(mmap_rpc_loom))]
 pub(crate) mod entry;
+#[cfg(not(mmap_rpc_loom))]
+mod pace;
 #[cfg(not(mmap_rpc_loom))]
 pub(crate) mod spin;
 
@@ -71,6 +75,8 @@ pub(crate) use entry::{Body, Descriptor, Entry, FillStart, INLINE_BYTES, Kind, S
 pub(crate) use heap::HeapRing;
 #[cfg(not(mmap_rpc_loom))]
 pub(crate) use inline::{Inline, InlineBytes};
+#[cfg(not(mmap_rpc_loom))]
+pub(crate) use pace::Pace;
 pub(crate) use park::{Kicker, Sleeper};
 pub(crate) use producer::{Producer, ReserveError};
 pub(crate) use record::Record;

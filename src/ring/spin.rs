@@ -4,7 +4,7 @@
 //! and on one processor it is worse: the spinner keeps the peer from running. Two rules follow what happens.
 //! *The hint*: each side publishes the processor it runs on, and on the same one nobody spins. *The
 //! back-off*: when a spin fails and yet the message comes soon after parking, the spin was what held it up,
-//! or just too short; the next 1, 3, 7 … 255 spins are skipped. A message that comes long after says only
+//! or just too short; the next ones are [skipped](Backoff). A message that comes long after says only
 //! that the connection was idle, and costs nothing.
 //!
 //! A spin has two parts. The *glance* looks about a microsecond long without pausing in between, because a
@@ -16,6 +16,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::backoff::Backoff;
 use crate::sync::spin_loop;
 
 /// How long a spin lasts unless configured otherwise: it must exceed a wake-up, or one miss leaves both sides
@@ -25,9 +26,6 @@ pub(crate) const SPIN_BUDGET: Duration = Duration::from_micros(50);
 /// How long a spin lasts that waits for a peer which is only now being woken: its wake-up comes first, and
 /// our own comes on top if we sleep as well.
 pub(crate) const WAKING_SPIN_BUDGET: Duration = Duration::from_micros(150);
-
-/// The most spins that are skipped in a row.
-const MAX_SKIPS: u32 = 255;
 
 /// Pauses between two looks at the clock, which cost about 25 ns each.
 const PAUSES_PER_LOOK: u32 = 32;
@@ -43,10 +41,8 @@ pub(crate) const UNKNOWN_CPU: u32 = u32::MAX;
 pub(crate) struct AdaptiveSpin {
     /// How long a spin lasts.
     budget: Duration,
-    /// How many spins the last costly failure made us skip: 0, 1, 3, 7 … 255, and quarters of these.
-    penalty: u32,
-    /// How many are still to be skipped.
-    skips: u32,
+    /// After spins that were costly.
+    backoff: Backoff,
     /// The last wait ended while we were looking: the next one is worth a glance.
     hot: bool,
 }
@@ -54,7 +50,7 @@ pub(crate) struct AdaptiveSpin {
 impl AdaptiveSpin {
     /// A budget of zero never spins.
     pub(crate) fn new(budget: Duration) -> Self {
-        Self { budget, penalty: 0, skips: 0, hot: false }
+        Self { budget, backoff: Backoff::default(), hot: false }
     }
 
     /// How long the spin may last.
@@ -81,25 +77,20 @@ impl AdaptiveSpin {
         if self.budget.is_zero() || (own_cpu == peer_cpu && own_cpu != UNKNOWN_CPU) {
             return false;
         }
-        if self.skips > 0 {
-            self.skips -= 1;
-            return false;
-        }
-        true
+        self.backoff.may_try()
     }
 
     /// The message came during the glance or the spin.
     #[inline]
     pub(crate) fn succeeded(&mut self) {
-        self.penalty /= 4;
+        self.backoff.succeeded();
         self.hot = true;
     }
 
     /// The spin failed, and the sleep after it took this long. Not for a sleep without a spin before it.
     pub(crate) fn failed_then_slept(&mut self, slept: Duration) {
         if slept <= self.budget * 2 {
-            self.penalty = (self.penalty * 2 + 1).min(MAX_SKIPS);
-            self.skips = self.penalty;
+            self.backoff.failed();
         }
     }
 }
@@ -138,38 +129,21 @@ mod tests {
 
     /// How often `should_spin` says no before it says yes.
     fn skipped(spin: &mut AdaptiveSpin) -> u32 {
-        (0..=MAX_SKIPS).find(|_| spin.should_spin(0, 1)).expect("spins again after the most skips")
+        (0..100).find(|_| spin.should_spin(0, 1)).expect("spins again after the skips")
     }
 
     #[test]
-    fn costly_failures_double_the_skips_up_to_a_limit() {
+    fn a_costly_failure_skips_the_next_spin_and_successes_make_good() {
         let mut spin = AdaptiveSpin::new(BUDGET);
         assert_eq!(skipped(&mut spin), 0);
-        for expected in [1, 3, 7, 15, 31, 63, 127, 255, 255, 255] {
+        for expected in [1, 3, 7] {
             spin.failed_then_slept(SOON);
             assert_eq!(skipped(&mut spin), expected);
-            assert_eq!(skipped(&mut spin), 0, "the skips are used up");
         }
-    }
-
-    #[test]
-    fn a_success_quarters_the_penalty() {
-        // After so many costly failures and then successes, the next costly failure skips so many.
-        for (failures, successes, expected) in
-            [(8, 0, 255), (8, 1, 127), (8, 2, 31), (8, 4, 1), (3, 1, 3), (1, 1, 1), (0, 3, 1)]
-        {
-            let mut spin = AdaptiveSpin::new(BUDGET);
-            for _ in 0..failures {
-                spin.failed_then_slept(SOON);
-                skipped(&mut spin);
-            }
-            for _ in 0..successes {
-                spin.succeeded();
-            }
-            assert_eq!(skipped(&mut spin), 0);
-            spin.failed_then_slept(SOON);
-            assert_eq!(skipped(&mut spin), expected, "{failures} failures, {successes} successes");
-        }
+        spin.succeeded();
+        spin.succeeded();
+        spin.failed_then_slept(SOON);
+        assert_eq!(skipped(&mut spin), 1);
     }
 
     #[test]

@@ -83,6 +83,12 @@ impl Connection {
         self.session.is_ready(&self.peer.link)
     }
 
+    /// Lets the client write several requests, if it seems to have them.
+    #[inline]
+    pub(super) fn hold_back(&mut self) {
+        self.session.hold_back(&self.peer.link);
+    }
+
     /// What to look at for the next request.
     #[inline]
     pub(super) fn watch(&self) -> Watch<'_> {
