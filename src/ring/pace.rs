@@ -23,7 +23,7 @@ const MOST: usize = 12;
 const PAUSES: usize = 24;
 
 /// If no entry at all has come after this part of the time, none is waited for.
-const SOON: usize = 4;
+const SOON: usize = 2;
 
 /// What is known to be under way falls by this part with each batch that does not show it.
 const FADING: usize = 32;
