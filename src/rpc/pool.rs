@@ -4,6 +4,10 @@
 //! costs nothing. Buffers come in sizes of powers of four and go back to a lock-free queue of their size
 //! when the last `Bytes` that shares them is dropped, wherever that happens. The pool belongs to the
 //! process and keeps at most 70 MiB; larger buffers, or those returned to a full queue, are freed.
+//!
+//! A buffer begins on the boundary of a cache line. A large heap block otherwise begins 16 bytes into a page,
+//! and a slot at the start of one: for the processor's string instruction the worst of all distances (see
+//! `layout/copy.rs`).
 
 use std::convert::Infallible;
 use std::mem::MaybeUninit;
@@ -28,17 +32,25 @@ const fn padded(size: usize) -> usize {
     size + size / 16
 }
 
-/// Bytes that the pool keeps at most: what the module's text promises.
+/// Bytes that the pool keeps at most: what the module's text promises. And a buffer is found again by its
+/// size, which is that of whole lines.
 const _: () = {
     let (mut total, mut i) = (0, 0);
     while i < CLASSES.len() {
+        assert!(CLASSES[i].0.is_multiple_of(LINE));
         total += CLASSES[i].0 * CLASSES[i].1;
         i += 1;
     }
     assert!(total <= 70 << 20);
 };
 
-type Block = Box<[MaybeUninit<u8>]>;
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+#[repr(C, align(64))]
+struct Line([MaybeUninit<u8>; LINE]);
+
+type Block = Box<[Line]>;
 
 static POOL: LazyLock<[ArrayQueue<Block>; CLASSES.len()]> =
     LazyLock::new(|| CLASSES.map(|(_, count)| ArrayQueue::new(count)));
@@ -64,7 +76,7 @@ impl PooledBuf {
     /// # Safety
     /// `fill` is given a pointer to `count` writable bytes and must have initialised all of them on return.
     pub(crate) unsafe fn extend_by(&mut self, count: usize, fill: impl FnOnce(*mut u8)) {
-        fill(self.block[self.len..][..count].as_mut_ptr().cast());
+        fill(self.spare()[..count].as_mut_ptr().cast());
         self.len += count;
     }
 
@@ -78,7 +90,7 @@ impl PooledBuf {
         count: usize,
         fill: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<&mut [u8], E>,
     ) -> Result<(), E> {
-        let room = &mut self.block[self.len..][..count];
+        let room = &mut self.spare()[..count];
         let start = room.as_ptr().cast();
         let filled = fill(room)?;
         assert!(filled.as_ptr() == start && filled.len() <= count, "other bytes were filled");
@@ -88,7 +100,11 @@ impl PooledBuf {
 
     /// The room behind the bytes that it has.
     pub(crate) fn spare(&mut self) -> &mut [MaybeUninit<u8>] {
-        &mut self.block[self.len..]
+        let (start, bytes) = (self.block.as_mut_ptr().cast(), self.block.len() * LINE);
+        // SAFETY: a line is as many bytes, of any content, and nothing between it and the next; the slice
+        // borrows the block.
+        let all: &mut [MaybeUninit<u8>] = unsafe { std::slice::from_raw_parts_mut(start, bytes) };
+        &mut all[self.len..]
     }
 
     /// Makes it longer by a copy of `bytes`.
@@ -121,7 +137,7 @@ impl AsRef<[u8]> for PooledBuf {
 impl Drop for PooledBuf {
     fn drop(&mut self) {
         let block = std::mem::take(&mut self.block);
-        if let Some(class) = CLASSES.iter().position(|&(size, _)| size == block.len()) {
+        if let Some(class) = CLASSES.iter().position(|&(size, _)| size == block.len() * LINE) {
             // A full queue hands the block back, and it is freed.
             let _ = POOL[class].push(block);
         }
@@ -130,9 +146,15 @@ impl Drop for PooledBuf {
 
 fn take_block(len: usize) -> Block {
     match CLASSES.iter().position(|&(size, _)| size >= len) {
-        Some(class) => POOL[class].pop().unwrap_or_else(|| Box::new_uninit_slice(CLASSES[class].0)),
-        None => Box::new_uninit_slice(len),
+        Some(class) => POOL[class].pop().unwrap_or_else(|| new_block(CLASSES[class].0)),
+        None => new_block(len),
     }
+}
+
+fn new_block(len: usize) -> Block {
+    let block = Box::new_uninit_slice(len.div_ceil(LINE));
+    // SAFETY: a line is bytes that may be uninitialised.
+    unsafe { block.assume_init() }
 }
 
 #[cfg(test)]
@@ -154,6 +176,15 @@ mod tests {
             let buf = buffer(len, 7);
             assert_eq!(buf.as_slice().len(), len);
             assert!(buf.as_slice().iter().all(|&b| b == 7));
+        }
+    }
+
+    #[test]
+    fn it_begins_with_a_cache_line() {
+        for len in [0, 1, 63, 64, 65, 4096, 20 << 20] {
+            let mut buffer = PooledBuf::with_room_for(len);
+            assert!(buffer.spare().len() >= len);
+            assert!(buffer.spare().as_ptr().addr().is_multiple_of(LINE), "{len} bytes");
         }
     }
 
