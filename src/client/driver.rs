@@ -177,6 +177,7 @@ impl Driver {
     /// Waits for the next entry or event: first by spinning, then asleep. False once the deadline has passed.
     fn wait<A: Awaited>(&mut self, core: &Core, deadline: Option<Instant>, awaited: &mut A) -> bool {
         let link = &core.link;
+        link.fetch_next_slot();
         let next = self.session.watch(link);
         // What comes over the socket is not to be seen in memory.
         let on_socket = link.is_socket_lane();

@@ -9,6 +9,7 @@ use std::fmt;
 use std::io;
 use std::sync::Mutex;
 
+use crate::connection::ahead::LastSent;
 use crate::connection::bells::Bells;
 use crate::connection::close::Closed;
 use crate::connection::lane::SocketLane;
@@ -67,6 +68,7 @@ pub(crate) struct Link {
     pub(crate) own: OwnRegion,
     peer: PeerBase,
     producer: Producer,
+    pub(super) last_sent: LastSent,
     /// Which of our fill lines are in use.
     fills: Fills,
     /// Remembers the peer's park epoch that was kicked last.
@@ -101,6 +103,7 @@ impl Link {
             own: agreed.own,
             peer: agreed.peer,
             producer: Producer::new(),
+            last_sent: LastSent::default(),
             fills: Fills::new(),
             kicker: Kicker::new(),
             space_kicker: Kicker::new(),

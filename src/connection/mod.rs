@@ -12,6 +12,7 @@
 //! Entries travel through rings, or, translated by `lane`, as frames on the socket. Regions are sealed
 //! memory, or, copied by `backing`, in a file. `docs/protocol.md` says all of it in bytes.
 
+mod ahead;
 mod annotated;
 mod arrivals;
 mod backing;

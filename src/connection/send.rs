@@ -192,6 +192,7 @@ impl<L: Deref<Target = Link>> Prepared<L> {
 
     /// A payload that lies in the first `len` bytes of a slot.
     pub(crate) fn in_slot(head: Head, slot: Slot<L>, len: u64) -> Self {
+        slot.link.last_sent.note(slot.held().handle, len);
         Self { entry: head.slot(slot.descriptor(len)), slot: Some(slot) }
     }
 

@@ -55,7 +55,7 @@ pub(crate) mod offset;
 pub(crate) mod view;
 
 pub(crate) use handle::Handle;
-pub(crate) use prefetch::prefetch_for_write;
+pub(crate) use prefetch::{prefetch_bytes_for_write, prefetch_for_write};
 
 #[cfg(not(mmap_rpc_loom))]
 pub(crate) use {

@@ -1,6 +1,10 @@
-//! Asking for a cache line before it is written.
+//! Asking for cache lines before they are written.
 
 use crate::layout::words::EntryCell;
+
+/// Bytes of a cache line.
+#[cfg(all(target_arch = "x86_64", not(miri), not(mmap_rpc_loom)))]
+const LINE: usize = 64;
 
 /// Has the processor fetch both lines of an entry that will be written soon, as its only owner.
 ///
@@ -10,12 +14,19 @@ use crate::layout::words::EntryCell;
 /// does nothing on processors without it and in the models.
 #[inline(always)]
 pub(crate) fn prefetch_for_write(cell: &EntryCell) {
+    prefetch_bytes_for_write((&raw const *cell).cast(), size_of::<EntryCell>());
+}
+
+/// The same for `len` bytes from the line on that begins at `start`, which may be any address: where nothing
+/// is mapped, nothing happens.
+#[inline(always)]
+pub(crate) fn prefetch_bytes_for_write(start: *const u8, len: usize) {
     #[cfg(all(target_arch = "x86_64", not(miri), not(mmap_rpc_loom)))]
     if x86_64::has_prefetchw() {
-        x86_64::prefetchw((&raw const *cell).cast());
+        (0..len).step_by(LINE).for_each(|at| x86_64::prefetchw(start.wrapping_add(at)));
     }
     #[cfg(not(all(target_arch = "x86_64", not(miri), not(mmap_rpc_loom))))]
-    let _ = cell;
+    let _ = (start, len);
 }
 
 #[cfg(all(target_arch = "x86_64", not(miri), not(mmap_rpc_loom)))]
@@ -52,7 +63,7 @@ mod x86_64 {
         present
     }
 
-    /// Fetches two lines, of which `line` is the first.
+    /// Fetches a line.
     ///
     /// As an instruction, because the intrinsic becomes one that fetches for reading, and leaves the reader
     /// its copy, unless the whole program is compiled for processors that have this one.
@@ -60,12 +71,7 @@ mod x86_64 {
     pub(super) fn prefetchw(line: *const u8) {
         // SAFETY: a prefetch reads and writes nothing that the program can see, at any address.
         unsafe {
-            asm!(
-                "prefetchw [{line}]",
-                "prefetchw [{line} + 64]",
-                line = in(reg) line,
-                options(readonly, nostack, preserves_flags),
-            );
+            asm!("prefetchw [{line}]", line = in(reg) line, options(readonly, nostack, preserves_flags));
         }
     }
 }

@@ -83,9 +83,11 @@ impl Connection {
         self.session.is_ready(&self.peer.link)
     }
 
-    /// Lets the client write several requests, if it seems to have them.
+    /// What is done before the first look at a ring that has just been empty: readies the slot of the next
+    /// reply, and lets the client write several requests, if it seems to have them.
     #[inline]
-    pub(super) fn hold_back(&mut self) {
+    pub(super) fn before_waiting(&mut self) {
+        self.peer.link.fetch_next_slot();
         self.session.hold_back(&self.peer.link);
     }
 

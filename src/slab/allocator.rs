@@ -151,7 +151,7 @@ impl Slab {
     /// Relaxed: exact for whoever holds a slot of the word. Taking the slot's bit came after the store of
     /// this size (edge b), and the store of the next one comes after that bit is given back (edge a).
     #[inline]
-    pub(super) fn slot_size(&self, word: usize) -> u64 {
+    pub(crate) fn slot_size(&self, word: usize) -> u64 {
         self.assigned[word].load(Ordering::Relaxed)
     }
 

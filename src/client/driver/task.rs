@@ -77,6 +77,7 @@ impl Driver {
         if link.is_socket_lane() {
             return false;
         }
+        link.fetch_next_slot();
         let next = self.session.watch(link);
         let found = self.spin.is_hot() && glance(|| next.is_there())
             || is_alone

@@ -13,7 +13,7 @@ impl Reactor {
     pub(super) fn spin(&mut self) -> bool {
         self.spun = false;
         if self.spin.is_hot() {
-            self.hold_back();
+            self.before_waiting();
             if self.watch(None) {
                 self.spin.succeeded();
                 return true;
@@ -39,13 +39,13 @@ impl Reactor {
         came
     }
 
-    /// Keeps away from the ring for a moment, if a single client is active and sends much.
+    /// What there is time for before the first look, if a single client is active.
     #[inline]
-    fn hold_back(&mut self) {
+    fn before_waiting(&mut self) {
         if let [index] = self.active[..]
             && let Some(Place::Open(connection)) = &mut self.places[index]
         {
-            connection.hold_back();
+            connection.before_waiting();
         }
     }
 
