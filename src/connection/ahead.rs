@@ -1,8 +1,9 @@
 //! The slot that will be written next, fetched while there is nothing else to do.
 //!
-//! The lines of a slot that went round are still in the cache of the peer, who has read them, and to take them
-//! back as they are written takes a good part of a call of a few KiB. A side that has sent a message in a slot, and then waits, is likely to send another one of
-//! its kind. So it asks for the lines of the slot that it will probably claim, and waits all the same.
+//! The lines of a slot that went round are still in the cache of the peer, who has read them, and to take
+//! them back as they are written takes a good part of a call of a few KiB. A side that has sent a message in
+//! a slot, and then waits, is likely to send another one of its kind. So it asks for the lines of the slot
+//! that it will probably claim, and waits all the same.
 
 use crossbeam_utils::CachePadded;
 
