@@ -1,4 +1,6 @@
-//! The connection that there is, and how another one is made: by one caller at a time.
+//! The connection that there is, and who makes another one: one caller at a time.
+
+mod turn;
 
 use std::collections::hash_map::RandomState;
 use std::fmt;
@@ -11,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwapOption, Guard};
 
-use crate::client::attempt::{Attempt, BACKLOG_PAUSE, Greeting};
-use crate::client::connect::ConnectError;
+pub(super) use self::turn::Turn;
+use crate::client::attempt::Greeting;
 use crate::client::core::{Core, of_the_parent};
 use crate::client::method::Method;
 use crate::client::reconnect::backoff::Backoff;
@@ -338,101 +340,6 @@ impl Reconnecting {
         }
         let patience = self.policy.patience;
         Status::unavailable(format!("no connection within the channel's patience of {patience:?}; {because}"))
-    }
-}
-
-/// The right to make the next connection. Given up, it leaves what was begun to the next one who has it.
-pub(super) struct Turn<'a> {
-    channel: &'a Reconnecting,
-    greeting: Option<Box<Greeting>>,
-}
-
-impl Turn<'_> {
-    /// Connects, until then at most.
-    fn take(mut self, until: Instant) {
-        let outcome = self.connect(until);
-        self.settle(outcome);
-    }
-
-    /// `None` if that takes longer.
-    fn connect(&mut self, until: Instant) -> Result<Option<Arc<Core>>, ConnectError> {
-        let attempt = self.attempt();
-        while self.greeting.is_none() {
-            if !self.reach(&attempt)? {
-                if Instant::now() >= until {
-                    return Ok(None);
-                }
-                thread::sleep(BACKLOG_PAUSE);
-            }
-        }
-        loop {
-            if let Some(core) = self.advance()? {
-                return Ok(Some(core));
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(None);
-            }
-            self.greeting().wait(left)?;
-        }
-    }
-
-    pub(super) fn attempt(&self) -> Attempt {
-        Attempt::new(self.channel.path.clone(), self.channel.config.handshake_timeout)
-    }
-
-    /// Whether a handshake has begun. If not, the server's backlog is full.
-    pub(super) fn reach(&mut self, attempt: &Attempt) -> Result<bool, ConnectError> {
-        if self.greeting.is_none()
-            && let Some(socket) = attempt.reach()?
-        {
-            self.greeting = Some(Box::new(attempt.clone().greet(socket, self.channel.config.clone())?));
-        }
-        Ok(self.greeting.is_some())
-    }
-
-    /// Goes on with the handshake; the connection, if that is its end.
-    pub(super) fn advance(&mut self) -> Result<Option<Arc<Core>>, ConnectError> {
-        let Some(answer) = self.greeting().advance()? else { return Ok(None) };
-        self.greeting.take().expect("begun").finish(answer).map(Some)
-    }
-
-    pub(super) fn greeting(&mut self) -> &mut Greeting {
-        self.greeting.as_mut().expect("begun")
-    }
-
-    /// Says what has come of it; `None` if it is not over.
-    pub(super) fn settle(mut self, outcome: Result<Option<Arc<Core>>, ConnectError>) {
-        let (channel, now) = (self.channel, Instant::now());
-        match outcome {
-            Ok(None) => {}
-            Ok(Some(core)) => {
-                tracing::debug!(path = %channel.path.display(), "connected again");
-                let mut shared = channel.lock();
-                shared.backoff.succeeded();
-                shared.failure = None;
-                shared.server = core.link.credentials();
-                channel.hear(now);
-                channel.current.store(Some(core));
-            }
-            Err(error) => {
-                tracing::debug!(path = %channel.path.display(), %error, "not connected");
-                self.greeting = None;
-                let mut shared = channel.lock();
-                shared.failure = Some(error.to_string());
-                shared.given_up = shared.backoff.failed(now);
-            }
-        }
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        let mut shared = self.channel.lock();
-        shared.connecting = false;
-        shared.greeting = self.greeting.take();
-        drop(shared);
-        self.channel.tell();
     }
 }
 
