@@ -15,8 +15,8 @@ use crate::layout::{Class, Geometry, HEADER_BYTES, Handle, Header, PAGE, RegionV
 use crate::os::{Mapping, create_sealed};
 use crate::slab::{Claim, MAX_CLASS_SIZE, Slab};
 
-/// Slot size and count of a run that is added when its class is exhausted. About 4 MiB of a class go round
-/// without leaving the cache behind; of the largest, more slots only cost more.
+/// Slot size and count of a run that is added when its class is exhausted. Up to about 4 MiB of a class go
+/// round without leaving the cache behind; of the largest, more slots only cost more.
 ///
 /// A value of a round size still fits with the message around it: one of 4 KiB into two pages, and from
 /// 16 KiB up a slot is a little larger than the round number, so that slots do not compete for the same cache

@@ -145,11 +145,12 @@ impl Session {
     /// The entry before says how many are: a call takes the lowest number that is free.
     #[inline]
     pub(crate) fn hold_back(&mut self, link: &Link) {
+        let view = link.consumer_view();
         let under_way = match self.entry.kind() {
-            Kind::Request => call_index(self.entry.call_id()) + 1,
+            // A small ring never holds a large batch.
+            Kind::Request => (call_index(self.entry.call_id()) + 1).min(view.entries.len()),
             _ => 0,
         };
-        let view = link.consumer_view();
         self.pace.hold_back(under_way, |ahead| self.consumer.has_come(view, ahead));
     }
 

@@ -88,7 +88,9 @@ impl Connection {
     #[inline]
     pub(super) fn before_waiting(&mut self) {
         self.peer.link.fetch_next_slot();
-        self.session.hold_back(&self.peer.link);
+        if !self.is_socket_lane() {
+            self.session.hold_back(&self.peer.link);
+        }
     }
 
     /// What to look at for the next request.
