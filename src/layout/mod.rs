@@ -63,5 +63,6 @@ pub(crate) use {
     geometry::{Class, Geometry, PAGE},
     header::{HEADER_BYTES, Header},
     offset::{RawOffset, SlotBounds},
+    prefetch::CACHE_LINE,
     view::{RegionView, read_header},
 };

@@ -3,8 +3,8 @@
 use crate::layout::words::EntryCell;
 
 /// Bytes of a cache line.
-#[cfg(all(target_arch = "x86_64", not(miri), not(mmap_rpc_loom)))]
-const LINE: usize = 64;
+#[cfg(not(mmap_rpc_loom))]
+pub(crate) const CACHE_LINE: usize = 64;
 
 /// Has the processor fetch both lines of an entry that will be written soon, as its only owner.
 ///
@@ -23,7 +23,7 @@ pub(crate) fn prefetch_for_write(cell: &EntryCell) {
 pub(crate) fn prefetch_bytes_for_write(start: *const u8, len: usize) {
     #[cfg(all(target_arch = "x86_64", not(miri), not(mmap_rpc_loom)))]
     if x86_64::has_prefetchw() {
-        (0..len).step_by(LINE).for_each(|at| x86_64::prefetchw(start.wrapping_add(at)));
+        (0..len).step_by(CACHE_LINE).for_each(|at| x86_64::prefetchw(start.wrapping_add(at)));
     }
     #[cfg(not(all(target_arch = "x86_64", not(miri), not(mmap_rpc_loom))))]
     let _ = (start, len);

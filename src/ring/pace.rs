@@ -2,9 +2,9 @@
 //!
 //! A reader that is quicker than its writer stands before an entry that is not there yet, and each of its
 //! looks takes the cache line away into which the writer is about to write. The writer has to fetch it back,
-//! and waits for that at its next locked instruction: a flood of short calls loses a fifth of its rate so.
-//! Where several entries are known to follow, the reader therefore looks at one further on. When that is
-//! there, the ones before it are, and have been left in peace.
+//! and waits for that at its next locked instruction: a flood of short calls is much slower so. Where several
+//! entries are known to follow, the reader therefore looks at one further on. When that is there, the ones
+//! before it are, and have been left in peace.
 //!
 //! What it must not do is to hold up an entry that nothing follows. So it gives up soon if nothing comes, and
 //! one hold-up that was for nothing spares the next ones ([`Backoff`]).

@@ -15,6 +15,8 @@ use std::sync::LazyLock;
 
 use crossbeam_queue::ArrayQueue;
 
+use crate::layout::CACHE_LINE;
+
 /// Size of a class in bytes, and how many free buffers of it are kept.
 ///
 /// A sixteenth above the power of four: a value of a round size, with its message around it, still fits.
@@ -37,18 +39,15 @@ const fn padded(size: usize) -> usize {
 const _: () = {
     let (mut total, mut i) = (0, 0);
     while i < CLASSES.len() {
-        assert!(CLASSES[i].0.is_multiple_of(LINE));
+        assert!(CLASSES[i].0.is_multiple_of(CACHE_LINE));
         total += CLASSES[i].0 * CLASSES[i].1;
         i += 1;
     }
     assert!(total <= 70 << 20);
 };
 
-/// Bytes of a cache line.
-const LINE: usize = 64;
-
 #[repr(C, align(64))]
-struct Line([MaybeUninit<u8>; LINE]);
+struct Line([MaybeUninit<u8>; CACHE_LINE]);
 
 type Block = Box<[Line]>;
 
@@ -100,7 +99,7 @@ impl PooledBuf {
 
     /// The room behind the bytes that it has.
     pub(crate) fn spare(&mut self) -> &mut [MaybeUninit<u8>] {
-        let (start, bytes) = (self.block.as_mut_ptr().cast(), self.block.len() * LINE);
+        let (start, bytes) = (self.block.as_mut_ptr().cast(), self.block.len() * CACHE_LINE);
         // SAFETY: a line is as many bytes, of any content, and nothing between it and the next; the slice
         // borrows the block.
         let all: &mut [MaybeUninit<u8>] = unsafe { std::slice::from_raw_parts_mut(start, bytes) };
@@ -137,7 +136,7 @@ impl AsRef<[u8]> for PooledBuf {
 impl Drop for PooledBuf {
     fn drop(&mut self) {
         let block = std::mem::take(&mut self.block);
-        if let Some(class) = CLASSES.iter().position(|&(size, _)| size == block.len() * LINE) {
+        if let Some(class) = CLASSES.iter().position(|&(size, _)| size == block.len() * CACHE_LINE) {
             // A full queue hands the block back, and it is freed.
             let _ = POOL[class].push(block);
         }
@@ -152,7 +151,7 @@ fn take_block(len: usize) -> Block {
 }
 
 fn new_block(len: usize) -> Block {
-    let block = Box::new_uninit_slice(len.div_ceil(LINE));
+    let block = Box::new_uninit_slice(len.div_ceil(CACHE_LINE));
     // SAFETY: a line is bytes that may be uninitialised.
     unsafe { block.assume_init() }
 }
@@ -184,7 +183,7 @@ mod tests {
         for len in [0, 1, 63, 64, 65, 4096, 20 << 20] {
             let mut buffer = PooledBuf::with_room_for(len);
             assert!(buffer.spare().len() >= len);
-            assert!(buffer.spare().as_ptr().addr().is_multiple_of(LINE), "{len} bytes");
+            assert!(buffer.spare().as_ptr().addr().is_multiple_of(CACHE_LINE), "{len} bytes");
         }
     }
 

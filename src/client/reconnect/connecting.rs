@@ -1,6 +1,6 @@
 //! The connection that there is, and who makes another one: one caller at a time.
 
-mod turn;
+pub(super) mod turn;
 
 use std::collections::hash_map::RandomState;
 use std::fmt;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwapOption, Guard};
 
-pub(super) use self::turn::Turn;
+use self::turn::Turn;
 use crate::client::attempt::Greeting;
 use crate::client::core::{Core, of_the_parent};
 use crate::client::method::Method;

@@ -15,7 +15,8 @@ use crate::client::drivers::current_runtime;
 use crate::client::limit::TimeLimit;
 use crate::client::method::Method;
 use crate::client::reconnect::call::Course;
-use crate::client::reconnect::connecting::{Decision, Reconnecting, Turn};
+use crate::client::reconnect::connecting::turn::{Advance, Turn};
+use crate::client::reconnect::connecting::{Decision, Reconnecting};
 use crate::rpc::Status;
 
 /// What an attempt has come to, and whether its request was sent.
@@ -116,22 +117,16 @@ impl Turn<'_> {
 
     async fn connect_for_task(&mut self, until: Instant) -> Result<Option<Arc<Core>>, ConnectError> {
         let attempt = self.attempt();
-        while !self.reach(&attempt)? {
-            if Instant::now() >= until {
-                return Ok(None);
-            }
-            sleep(BACKLOG_PAUSE).await;
-        }
         loop {
-            if let Some(core) = self.advance()? {
-                return Ok(Some(core));
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(None);
-            }
-            if let Ok(ready) = timeout(left, self.greeting().ready()).await {
-                ready?;
+            match self.advance(&attempt, until)? {
+                Advance::Connected(core) => return Ok(Some(core)),
+                Advance::TooLate => return Ok(None),
+                Advance::Full => sleep(BACKLOG_PAUSE).await,
+                Advance::Greeting(left) => {
+                    if let Ok(ready) = timeout(left, self.greeting().ready()).await {
+                        ready?;
+                    }
+                }
             }
         }
     }

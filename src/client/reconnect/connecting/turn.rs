@@ -2,12 +2,22 @@
 
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Reconnecting;
 use crate::client::attempt::{Attempt, BACKLOG_PAUSE, Greeting};
 use crate::client::connect::ConnectError;
 use crate::client::core::Core;
+
+/// What a step of making a connection has come to.
+pub(in crate::client::reconnect) enum Advance {
+    Connected(Arc<Core>),
+    TooLate,
+    /// The server's backlog has no room: a pause, and again.
+    Full,
+    /// The server's answer has not come whole: it is to be waited for, so long at most.
+    Greeting(Duration),
+}
 
 /// The right to make the next connection. Given up, it leaves what was begun to the next one who has it.
 pub(in crate::client::reconnect) struct Turn<'a> {
@@ -25,24 +35,32 @@ impl Turn<'_> {
     /// `None` if that takes longer.
     fn connect(&mut self, until: Instant) -> Result<Option<Arc<Core>>, ConnectError> {
         let attempt = self.attempt();
-        while self.greeting.is_none() {
-            if !self.reach(&attempt)? {
-                if Instant::now() >= until {
-                    return Ok(None);
-                }
-                thread::sleep(BACKLOG_PAUSE);
-            }
-        }
         loop {
-            if let Some(core) = self.advance()? {
-                return Ok(Some(core));
+            match self.advance(&attempt, until)? {
+                Advance::Connected(core) => return Ok(Some(core)),
+                Advance::TooLate => return Ok(None),
+                Advance::Full => thread::sleep(BACKLOG_PAUSE),
+                Advance::Greeting(left) => self.greeting().wait(left)?,
             }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(None);
-            }
-            self.greeting().wait(left)?;
         }
+    }
+
+    /// Takes the next step of making a connection, without waiting, until then at most.
+    pub(in crate::client::reconnect) fn advance(
+        &mut self,
+        attempt: &Attempt,
+        until: Instant,
+    ) -> Result<Advance, ConnectError> {
+        let reached = self.reach(attempt)?;
+        if reached && let Some(core) = self.greet()? {
+            return Ok(Advance::Connected(core));
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        Ok(match (left.is_zero(), reached) {
+            (true, _) => Advance::TooLate,
+            (false, false) => Advance::Full,
+            (false, true) => Advance::Greeting(left),
+        })
     }
 
     pub(in crate::client::reconnect) fn attempt(&self) -> Attempt {
@@ -50,7 +68,7 @@ impl Turn<'_> {
     }
 
     /// Whether a handshake has begun. If not, the server's backlog is full.
-    pub(in crate::client::reconnect) fn reach(&mut self, attempt: &Attempt) -> Result<bool, ConnectError> {
+    fn reach(&mut self, attempt: &Attempt) -> Result<bool, ConnectError> {
         if self.greeting.is_none()
             && let Some(socket) = attempt.reach()?
         {
@@ -60,7 +78,7 @@ impl Turn<'_> {
     }
 
     /// Goes on with the handshake; the connection, if that is its end.
-    pub(in crate::client::reconnect) fn advance(&mut self) -> Result<Option<Arc<Core>>, ConnectError> {
+    fn greet(&mut self) -> Result<Option<Arc<Core>>, ConnectError> {
         let Some(answer) = self.greeting().advance()? else { return Ok(None) };
         self.greeting.take().expect("begun").finish(answer).map(Some)
     }
