@@ -1,6 +1,7 @@
 //! What a leader drives the channel for: its own reply, space, or nothing of its own.
 
 use crate::client::calls::{CallTable, Cell, Taken, Ticket};
+use crate::connection::Coming;
 use crate::error::Violation;
 
 /// The cell of a leader that waits for no reply.
@@ -21,24 +22,40 @@ pub(super) trait Awaited {
     fn offer(&mut self, _call_id: u32, _code: u32) -> Result<bool, Violation> {
         Ok(false)
     }
+
+    /// Offers a long reply that is still being written. True if it is the awaited one, and was read, all of
+    /// it.
+    fn follow(&mut self, _call_id: u32, _code: u32, _coming: &mut Coming) -> Result<bool, Violation> {
+        Ok(false)
+    }
 }
 
+/// Reads a successful reply while it comes. True if it was read, all of it.
+pub(super) type Follow<'a> = &'a mut dyn FnMut(&mut Coming) -> bool;
+
 /// The reply to a call of the caller's own.
-pub(super) struct OwnReply<'a> {
+pub(super) struct OwnReply<'a, 'f> {
     calls: &'a CallTable,
     ticket: Ticket,
     cell: &'a Cell,
     /// Whether the caller can read a reply where it was received.
     in_hand: bool,
+    /// How it reads one that is still being written, if it can.
+    follow: Option<Follow<'f>>,
     /// The reply was received so, with this status code; the cell is to be freed.
     answered: Option<(u32, Taken<'a>)>,
 }
 
-impl<'a> OwnReply<'a> {
+impl<'a, 'f> OwnReply<'a, 'f> {
     /// One that is read where it was received, if it can be: whoever leads must look, before it gives up the
     /// lead, whether it [was](Self::into_answered).
     pub(super) fn in_hand(calls: &'a CallTable, ticket: Ticket) -> Self {
-        Self { calls, ticket, cell: calls.cell_of(ticket), in_hand: true, answered: None }
+        Self { calls, ticket, cell: calls.cell_of(ticket), in_hand: true, follow: None, answered: None }
+    }
+
+    /// The same, which is read while it is written, if it is long.
+    pub(super) fn following(self, follow: Follow<'f>) -> Self {
+        Self { follow: Some(follow), ..self }
     }
 
     /// One that is taken from its cell.
@@ -54,7 +71,7 @@ impl<'a> OwnReply<'a> {
     }
 }
 
-impl Awaited for OwnReply<'_> {
+impl Awaited for OwnReply<'_, '_> {
     #[inline(always)]
     fn has_come(&mut self) -> bool {
         self.cell.is_done()
@@ -68,6 +85,15 @@ impl Awaited for OwnReply<'_> {
     #[inline(always)]
     fn offer(&mut self, call_id: u32, code: u32) -> Result<bool, Violation> {
         if !self.in_hand || call_id != self.ticket.call_id {
+            return Ok(false);
+        }
+        self.answered = Some((code, self.calls.answered(self.ticket, self.cell)?));
+        Ok(true)
+    }
+
+    fn follow(&mut self, call_id: u32, code: u32, coming: &mut Coming) -> Result<bool, Violation> {
+        let Some(follow) = &mut self.follow else { return Ok(false) };
+        if call_id != self.ticket.call_id || code != 0 || !follow(coming) {
             return Ok(false);
         }
         self.answered = Some((code, self.calls.answered(self.ticket, self.cell)?));

@@ -15,11 +15,11 @@ use crate::client::core::Core;
 use crate::client::driver::Stop;
 use crate::client::limit::TimeLimit;
 use crate::client::method::Method;
-use crate::client::reconnect::{Sent, received};
+use crate::client::reading::{ReadMessage, ReadReply};
+use crate::client::reconnect::Sent;
 use crate::client::route::{Route, start_classic, wait_classic};
 use crate::client::sending::send_message;
-use crate::connection::Arrived;
-use crate::rpc::{CodecError, Decode, Encode, Record, Request, Response, Side, Status};
+use crate::rpc::{Decode, Encode, Record, Request, Response, Side, Status};
 
 /// A call that has not been sent: set its timeout, then [`wait`](Self::wait) or [`start`](Self::start).
 #[must_use = "a call is not sent until wait() or start() is called"]
@@ -86,7 +86,7 @@ impl<'a, Req: Encode, Resp: Decode> Call<'a, Req, Resp> {
         let Route::Ring(core) = self.route else { return self.wait_elsewhere() };
         recorded(self.method, || {
             let (ticket, deadline) = self.send_on(core)?;
-            core.wait(ticket, deadline, successful(read_response))
+            core.wait(ticket, deadline, &ReadMessage)
         })
     }
 
@@ -94,7 +94,7 @@ impl<'a, Req: Encode, Resp: Decode> Call<'a, Req, Resp> {
     fn wait_elsewhere(self) -> Result<Response<Resp>, Status> {
         if let Route::Again(channel) = self.route {
             return recorded(self.method, || {
-                channel.wait(self.method, self.limit, &mut &self.request, read_response)
+                channel.wait(self.method, self.limit, &mut &self.request, &ReadMessage)
             });
         }
         self.start()?.wait()
@@ -181,7 +181,7 @@ impl<Resp: Decode> Pending<'_, Resp> {
     /// As [`Call::wait`].
     #[inline]
     pub fn wait(mut self) -> Result<Response<Resp>, Status> {
-        let outcome = self.call.wait(read_response);
+        let outcome = self.call.wait(&ReadMessage);
         self.record.end(outcome.as_ref().err());
         outcome
     }
@@ -225,7 +225,7 @@ impl<'a> InFlight<'a> {
 
     /// Waits for the reply, and reads it if it is no failure.
     #[inline]
-    pub(super) fn wait<R>(self, read: impl Fn(Arrived<'_>) -> Result<R, Status>) -> Result<R, Status> {
+    pub(super) fn wait<R>(self, read: &impl ReadReply<R>) -> Result<R, Status> {
         match self {
             Self::Ring(call) => call.wait(read),
             elsewhere => elsewhere.wait_elsewhere(read),
@@ -233,7 +233,7 @@ impl<'a> InFlight<'a> {
     }
 
     #[cold]
-    fn wait_elsewhere<R>(self, read: impl Fn(Arrived<'_>) -> Result<R, Status>) -> Result<R, Status> {
+    fn wait_elsewhere<R>(self, read: &impl ReadReply<R>) -> Result<R, Status> {
         match self {
             Self::Ring(call) => call.wait(read),
             Self::Classic(lease) => wait_classic(lease, read),
@@ -249,9 +249,9 @@ impl<'a> OnRing<'a> {
     }
 
     #[inline(always)]
-    pub(super) fn wait<R>(mut self, read: impl Fn(Arrived<'_>) -> Result<R, Status>) -> Result<R, Status> {
+    pub(super) fn wait<R>(mut self, read: &impl ReadReply<R>) -> Result<R, Status> {
         let ticket = self.ticket.take().expect("taken here alone");
-        self.core.wait(ticket, self.deadline, successful(read))
+        self.core.wait(ticket, self.deadline, read)
     }
 }
 
@@ -267,24 +267,20 @@ impl<'a> OnRing<'a> {
     #[inline]
     pub(super) fn try_wait<R>(
         &mut self,
-        read: impl Fn(Arrived<'_>) -> Result<R, Status>,
+        read: &impl ReadReply<R>,
         beside_others: bool,
     ) -> Option<Result<R, Status>> {
-        let outcome = self.core.wait_briefly(self.ticket(), beside_others, successful(read))?;
+        let outcome = self.core.wait_briefly(self.ticket(), beside_others, read)?;
         self.ticket = None;
         Some(outcome)
     }
 
     /// Takes what the waiting has brought.
     #[inline]
-    pub(super) fn collect<R>(
-        mut self,
-        stop: Stop,
-        read: impl Fn(Arrived<'_>) -> Result<R, Status>,
-    ) -> Result<R, Status> {
+    pub(super) fn collect<R>(mut self, stop: Stop, read: &impl ReadReply<R>) -> Result<R, Status> {
         let ticket = self.ticket();
         self.ticket = None;
-        self.core.collect(ticket, stop, successful(read))
+        self.core.collect(ticket, stop, read)
     }
 
     /// Gives the call up, and does not wait for room to say so.
@@ -310,38 +306,6 @@ impl<'a> OnRing<'a> {
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
-}
-
-/// Reads a reply if it is no failure.
-#[inline(always)]
-pub(super) fn successful<R>(
-    read: impl Fn(Arrived<'_>) -> Result<R, Status>,
-) -> impl Fn(u32, Arrived<'_>) -> Result<R, Status> {
-    move |code, payload| match code {
-        0 => read(payload),
-        code => Err(failure(code, payload)),
-    }
-}
-
-/// Reads a reply of one message.
-#[inline(always)]
-pub(super) fn read_response<M: Decode>(mut payload: Arrived<'_>) -> Result<Response<M>, Status> {
-    let metadata = payload.take_metadata();
-    match payload.decode() {
-        Ok(message) => Ok(Response::received(message, metadata)),
-        Err(error) => Err(undecodable(&error)),
-    }
-}
-
-#[cold]
-pub(super) fn undecodable(error: &CodecError) -> Status {
-    Status::internal(format!("the reply does not decode: {error}"))
-}
-
-#[cold]
-pub(super) fn failure(code: u32, mut payload: Arrived<'_>) -> Status {
-    let metadata = payload.take_metadata();
-    received(Status::decode_payload(code, &payload.into_vec()).with_metadata(metadata))
 }
 
 impl Drop for OnRing<'_> {

@@ -4,6 +4,7 @@
 //! for everybody; else it parks until its cell is served or the lead is free. A channel has no thread of its
 //! own, so an idle one costs nothing.
 
+use std::panic;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,9 +22,10 @@ use crate::client::lead::Lead;
 #[cfg(feature = "tokio")]
 use crate::client::looking::Looking;
 use crate::client::method::Method;
+use crate::client::reading::ReadReply;
 use crate::client::space::SpaceWaiters;
 use crate::client::streams::Places;
-use crate::connection::{Arrived, Link, SendFailure};
+use crate::connection::{Arrived, Coming, Link, SendFailure};
 use crate::ring::Entry;
 use crate::rpc::Status;
 use crate::sync::AtomicBool;
@@ -85,26 +87,35 @@ impl Core {
         Method::new(self.id, id.map(|id| id as u32), name)
     }
 
-    /// Waits for the reply of a call that was sent. `read` is given status code and payload, once.
+    /// Waits for the reply of a call that was sent, and reads it.
     #[inline]
     pub(super) fn wait<R>(
         &self,
         ticket: Ticket,
         deadline: Option<Instant>,
-        read: impl Fn(u32, Arrived<'_>) -> Result<R, Status>,
+        read: &impl ReadReply<R>,
     ) -> Result<R, Status> {
         let Some(mut leader) = self.lead.try_lead_directly() else {
             let mut own = OwnReply::in_cell(&self.calls, ticket);
             let stop = self.run_among_others(ticket.index(), deadline, &mut own);
             return self.collect(ticket, stop, read);
         };
-        let mut own = OwnReply::in_hand(&self.calls, ticket);
+        let mut followed = None;
+        let mut follow = |coming: &mut Coming| {
+            followed = read.follow(coming);
+            followed.is_some()
+        };
+        let mut own = OwnReply::in_hand(&self.calls, ticket).following(&mut follow);
         let stop = leader.drive(self, deadline, &mut own);
         let Some((code, cell)) = own.into_answered() else {
             drop(leader);
             return self.collect(ticket, stop, read);
         };
-        let result = read(code, Arrived { inline: leader.received(), outside: &mut None });
+        let result = match followed {
+            None => read.read_with(code, Arrived { inline: leader.received(), outside: &mut None }),
+            Some(Ok(result)) => result,
+            Some(Err(panic)) => panic::resume_unwind(panic),
+        };
         // The lead first: who comes next needs it more than a cell.
         drop(leader);
         drop(cell);
@@ -117,13 +128,13 @@ impl Core {
         &self,
         ticket: Ticket,
         beside_others: bool,
-        read: impl Fn(u32, Arrived<'_>) -> Result<R, Status>,
+        read: &impl ReadReply<R>,
     ) -> Option<Result<R, Status>> {
         let mut leader = self.lead.try_lead_directly()?;
         let mut own = OwnReply::in_hand(&self.calls, ticket);
         let stop = leader.glance(self, &mut own, beside_others);
         if let Some((code, cell)) = own.into_answered() {
-            let result = read(code, Arrived { inline: leader.received(), outside: &mut None });
+            let result = read.read_with(code, Arrived { inline: leader.received(), outside: &mut None });
             drop(leader);
             drop(cell);
             return Some(result);
@@ -138,10 +149,10 @@ impl Core {
         &self,
         ticket: Ticket,
         stop: Stop,
-        read: impl FnOnce(u32, Arrived<'_>) -> Result<R, Status>,
+        read: &impl ReadReply<R>,
     ) -> Result<R, Status> {
         match self.calls.take(ticket) {
-            Some(mut reply) => read(reply.code, reply.payload.arrived()),
+            Some(mut reply) => read.read_with(reply.code, reply.payload.arrived()),
             None => Err(self.unanswered(ticket, stop)),
         }
     }

@@ -3,8 +3,9 @@
 use crate::client::awaited::Awaited;
 use crate::client::calls::Delivered;
 use crate::client::core::Core;
-use crate::connection::{Arrived, Event, EventHandler, call_index};
+use crate::connection::{Arrived, Coming, Event, EventHandler, call_index};
 use crate::error::Violation;
+use crate::ring::Entry;
 use crate::rpc::Status;
 use crate::sync::Ordering;
 
@@ -60,6 +61,13 @@ impl<A: Awaited> EventHandler for Delivery<'_, A> {
                 unreachable!("the session admits by role")
             }
         }
+    }
+
+    fn follow(&mut self, entry: &Entry, coming: &mut Coming) -> Result<Option<Handed>, Violation> {
+        // Others who wait have what comes in between.
+        let is_alone = self.in_hand && !self.core.lead.has_waiters();
+        let is_read = is_alone && self.awaited.follow(entry.call_id(), entry.code(), coming)?;
+        Ok(is_read.then_some(Handed::InHand))
     }
 }
 

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use tokio::task::JoinHandle;
 
 use crate::client::begin::{Unsent, no_space, patience_until};
-use crate::client::call::{Call, OnRing, read_response};
+use crate::client::call::{Call, OnRing};
 use crate::client::calls::Cell;
 use crate::client::core::Core;
 use crate::client::crowd::Crowd;
@@ -23,6 +23,7 @@ use crate::client::looking::Look;
 use crate::client::method::Method;
 use crate::client::patience::Patience;
 use crate::client::raw::{RawCall, keep};
+use crate::client::reading::{ReadMessage, ReadReply};
 use crate::client::reconnect::Reconnecting;
 use crate::client::route::Route;
 use crate::client::sending::{send_bytes, send_message};
@@ -215,7 +216,7 @@ impl<'a, K: Kind<'a>> Machine<'a, K> {
         let core = call.core();
         let look = core.looking.of(cx.waker(), || core.lead.has_waiters());
         if look != Look::Not
-            && let Some(outcome) = call.try_wait(K::read, look == Look::Anyway)
+            && let Some(outcome) = call.try_wait(&K::read, look == Look::Anyway)
         {
             return Poll::Ready(outcome);
         }
@@ -237,7 +238,7 @@ impl<'a, K: Kind<'a>> Machine<'a, K> {
         match std::mem::replace(&mut self.stage, Stage::Done) {
             Stage::Sent { patience, call } => {
                 drop(patience);
-                Poll::Ready(call.collect(stop, K::read))
+                Poll::Ready(call.collect(stop, &K::read))
             }
             _ => unreachable!("looked at above"),
         }
@@ -284,14 +285,14 @@ where
 
     #[inline]
     fn read(payload: Arrived<'_>) -> Result<Response<Resp>, Status> {
-        read_response(payload)
+        ReadMessage.read(payload)
     }
 
     fn elsewhere(&mut self, route: Route, method: Method, limit: TimeLimit) -> Blocking<Self::Reply> {
         let request = self.request.take().expect("not sent before");
         Box::new(move || {
             let call = Call::<_, Resp>::new(&route, method, request).limited(limit);
-            call.send()?.wait(read_response)
+            call.send()?.wait(&ReadMessage)
         })
     }
 
@@ -394,7 +395,7 @@ impl<'a> Kind<'a> for Raw<'a> {
         let metadata = std::mem::take(&mut self.metadata);
         Box::new(move || {
             let call = RawCall::new(&route, method, body).metadata(metadata).limited(limit);
-            call.send()?.wait(keep)
+            call.send()?.wait(&keep)
         })
     }
 

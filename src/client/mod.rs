@@ -41,6 +41,7 @@ mod method;
 #[cfg(feature = "tokio")]
 mod patience;
 mod raw;
+mod reading;
 mod reconnect;
 mod route;
 mod sending;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::client::call::{InFlight, recorded, successful};
+use crate::client::call::{InFlight, recorded};
 use crate::client::calls::Ticket;
 use crate::client::core::Core;
 use crate::client::limit::TimeLimit;
@@ -76,7 +76,7 @@ impl<'a> RawCall<'a> {
         let Route::Ring(core) = self.route else { return self.wait_elsewhere() };
         recorded(self.method, || {
             let (ticket, deadline) = self.send_on(core)?;
-            core.wait(ticket, deadline, successful(keep))
+            core.wait(ticket, deadline, &keep)
         })
     }
 
@@ -84,7 +84,7 @@ impl<'a> RawCall<'a> {
     fn wait_elsewhere(mut self) -> Result<Payload, Status> {
         if let Route::Again(channel) = self.route {
             let mut body = Plain { body: &mut self.body, metadata: &self.metadata };
-            return recorded(self.method, || channel.wait(self.method, self.limit, &mut body, keep));
+            return recorded(self.method, || channel.wait(self.method, self.limit, &mut body, &keep));
         }
         self.start()?.wait()
     }
@@ -162,7 +162,7 @@ impl PendingRaw<'_> {
     /// As [`RawCall::wait`].
     #[inline]
     pub fn wait(mut self) -> Result<Payload, Status> {
-        let outcome = self.call.wait(keep);
+        let outcome = self.call.wait(&keep);
         self.record.end(outcome.as_ref().err());
         outcome
     }

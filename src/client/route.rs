@@ -7,6 +7,7 @@ use crate::client::classic::{Lease, Pool};
 use crate::client::core::Core;
 use crate::client::intercepted::Intercepted;
 use crate::client::method::Method;
+use crate::client::reading::ReadReply;
 use crate::client::reconnect::Reconnecting;
 use crate::connection::{Arrived, Outside};
 use crate::raw::RawBody;
@@ -68,10 +69,7 @@ pub(super) fn start_classic_raw<'a>(
 /// Waits for the reply to a call over a classic connection, and reads it.
 #[cold]
 #[inline(never)]
-pub(super) fn wait_classic<R>(
-    lease: Lease<'_>,
-    read: impl Fn(Arrived<'_>) -> Result<R, Status>,
-) -> Result<R, Status> {
+pub(super) fn wait_classic<R>(lease: Lease<'_>, read: &impl ReadReply<R>) -> Result<R, Status> {
     let mut message = lease.reply()?.map(Outside::Private);
-    read(Arrived { inline: Inline::EMPTY, outside: &mut message })
+    read.read(Arrived { inline: Inline::EMPTY, outside: &mut message })
 }

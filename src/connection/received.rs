@@ -13,7 +13,7 @@ use crate::connection::link::Link;
 use crate::connection::segments::PeerSegment;
 use crate::layout::{Handle, copy_from_shared, copy_to_slot};
 use crate::ring::{Inline, InlineBytes};
-use crate::rpc::{CodecError, Decode, PooledBuf, Private, Short};
+use crate::rpc::{CodecError, Decode, PooledBuf, Private, Reading, Short};
 use crate::wire::Metadata;
 
 /// What came with an entry, at the moment when it is looked at.
@@ -142,7 +142,7 @@ impl Arrived<'_> {
     pub(crate) fn decode<M: Decode>(self) -> Result<M, CodecError> {
         match self.outside.take() {
             None => M::decode(Short(self.inline.as_slice())),
-            Some(outside) => M::decode(outside.into_private()),
+            Some(outside) => M::decode(Reading::whole(outside.into_private())),
         }
     }
 
@@ -256,6 +256,11 @@ impl ReceivedSlot {
         self.len
     }
 
+    /// The connection that it came over.
+    pub(super) fn link(&self) -> &Arc<Link> {
+        &self.link
+    }
+
     /// Copies it to private memory, once, and returns the slot.
     pub(crate) fn into_private(self) -> Private {
         Private::pooled(self.copy())
@@ -271,7 +276,8 @@ impl ReceivedSlot {
         (copy, self.handle.take())
     }
 
-    fn give_back(&mut self) {
+    /// Returns the slot, of which nothing more is read. Nothing happens if that was done before.
+    pub(super) fn give_back(&mut self) {
         // First: once the slot is back, its owner may drop the segment and count its bytes as free.
         self.segment = None;
         if let Some(handle) = self.handle.take() {
@@ -314,13 +320,12 @@ impl ReceivedSlot {
         copy
     }
 
-    /// Copies the `count` bytes that follow those which `copy` has.
+    /// Copies `count` bytes from `from` on to the end of `copy`.
     ///
     /// # Panics
-    /// If the payload has fewer.
-    pub(super) fn copy_on(&self, copy: &mut PooledBuf, count: usize) {
-        let from = copy.as_slice().len();
-        assert!(count <= self.len - from, "copied past the end of a payload");
+    /// If the payload has fewer, or the buffer no room for them.
+    pub(super) fn copy_range_to(&self, copy: &mut PooledBuf, from: usize, count: usize) {
+        assert!(from <= self.len && count <= self.len - from, "copied past the end of a payload");
         // SAFETY: `new` promised `len` mapped bytes, of which the range is a part, and `copy_from_shared`
         // initialises as many as it copies.
         unsafe { copy.extend_by(count, |dst| copy_from_shared(self.address.add(from), dst, count)) }
@@ -328,7 +333,7 @@ impl ReceivedSlot {
 
     fn copy(&self) -> PooledBuf {
         let mut copy = PooledBuf::with_room_for(self.len);
-        self.copy_on(&mut copy, self.len);
+        self.copy_range_to(&mut copy, 0, self.len);
         copy
     }
 }

@@ -16,11 +16,12 @@ use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use self::event::{DynHandler, event, hand_over};
+use self::event::{DynHandler, event, hand_over, take_released};
 pub(crate) use self::event::{Event, EventHandler, Polled};
 use crate::connection::annotated::{take_off_inline, take_off_slot};
 use crate::connection::arrivals::{Advance, Arrivals};
 use crate::connection::close::CloseReason;
+use crate::connection::coming::Coming;
 use crate::connection::config::call_index;
 use crate::connection::frames::Frames;
 use crate::connection::lane::Came;
@@ -29,7 +30,7 @@ use crate::connection::received::{Arrived, Outside};
 use crate::connection::segments::PeerSegments;
 use crate::connection::send::SendFailure;
 use crate::error::Violation;
-use crate::ring::{Body, Consumer, Entry, Inline, Kind, Next, Pace, Sleeper};
+use crate::ring::{Backoff, Body, Consumer, Entry, Inline, Kind, Next, Pace, Shape, Sleeper};
 use crate::wire::Message;
 
 /// Which side of the connection this is: it decides which entries may come.
@@ -45,7 +46,6 @@ pub(crate) struct Watch<'a> {
     next: Next<'a>,
     /// If there are any: mostly there are none, and a look is at the entry alone.
     arrivals: Option<&'a Arrivals>,
-    link: &'a Link,
 }
 
 impl Watch<'_> {
@@ -54,7 +54,7 @@ impl Watch<'_> {
     pub(crate) fn is_there(&self) -> bool {
         match self.arrivals {
             None => self.next.is_there(),
-            Some(arrivals) => !arrivals.is_full() && self.next.is_there() || arrivals.has_more(self.link),
+            Some(arrivals) => !arrivals.is_full() && self.next.is_there() || arrivals.has_more(),
         }
     }
 }
@@ -91,6 +91,8 @@ pub(crate) struct Session {
     pace: Pace,
     /// Messages that the peer is still writing.
     arrivals: Arrivals,
+    /// Whether to read a message while it comes, after some that kept us waiting.
+    following: Backoff,
     /// Entries that came over the socket, on that lane, and wait to be polled.
     came: VecDeque<Came>,
     /// Writes our `sleep` word.
@@ -111,6 +113,7 @@ impl Session {
             stalled: None,
             pace: Pace::default(),
             arrivals: Arrivals::default(),
+            following: Backoff::default(),
             came: VecDeque::new(),
             sleeper: Sleeper::new(),
             space_waiter: Sleeper::new(),
@@ -129,7 +132,7 @@ impl Session {
         }
         self.stalled.is_some()
             || !self.arrivals.is_full() && self.consumer.is_ready(link.consumer_view())
-            || self.arrivals.has_more(link)
+            || self.arrivals.has_more()
     }
 
     /// What a driver asks while it spins. An entry that is stalled keeps its driver busy with the socket, and
@@ -137,7 +140,7 @@ impl Session {
     #[inline]
     pub(crate) fn watch<'a>(&'a self, link: &'a Link) -> Watch<'a> {
         let arrivals = (!self.arrivals.is_empty()).then_some(&self.arrivals);
-        Watch { next: self.consumer.next(link.consumer_view()), arrivals, link }
+        Watch { next: self.consumer.next(link.consumer_view()), arrivals }
     }
 
     /// Lets the client write several requests, if as many calls are under way that it has some to write.
@@ -211,7 +214,7 @@ impl Session {
             return self.poll_came(link, handler);
         }
         if !self.arrivals.is_empty() {
-            match self.arrivals.advance(link)? {
+            match self.arrivals.advance()? {
                 Some(Advance::Part(bytes)) => return Ok(Polled::Part(bytes)),
                 Some(Advance::Whole(entry, message, elapsed)) => {
                     let outside = &mut Some(Outside::Private(message));
@@ -257,8 +260,8 @@ impl Session {
         // Before anything else is looked up: whatever follows, the slot goes back.
         let slot = self.segments.admit(link, descriptor)?;
         if let Body::Fill(_, fill) = entry.body() {
-            self.arrivals.begin(entry.clone(), slot, fill)?;
-            return Ok(Polled::Nothing);
+            let coming = Coming::begin(slot, fill)?;
+            return self.take_coming(link, coming, handler);
         }
         let outside = match meta_len {
             0 => Outside::Slot(slot),
@@ -266,6 +269,37 @@ impl Session {
         };
         let payload = Arrived { inline: Inline::EMPTY, outside: &mut Some(outside) };
         hand_over(event(self.role, link, entry, payload)?, handler)
+    }
+
+    /// What becomes of a message that the peer is still writing: whoever waits for it reads it as it comes,
+    /// if no other is on its way; else it is followed beside the others.
+    #[cold]
+    fn take_coming<R>(
+        &mut self,
+        link: &Link,
+        mut coming: Coming,
+        handler: &mut DynHandler<'_, R>,
+    ) -> Result<Polled<R>, Violation> {
+        let entry = &self.entry;
+        let is_whole_call = match (self.role, entry.kind()) {
+            (Role::Server, Kind::Request) => entry.shape() == Shape::Unary,
+            (Role::Client, Kind::Reply) => true,
+            _ => false,
+        };
+        if is_whole_call && self.arrivals.is_empty() && coming.may_be_followed() && self.following.may_try() {
+            if let Some(outcome) = handler.follow(entry, &mut coming)? {
+                self.following.succeeded();
+                if self.role == Role::Client {
+                    take_released(link, entry)?;
+                }
+                return Ok(Polled::Event(outcome));
+            }
+            if coming.kept_waiting() {
+                self.following.failed();
+            }
+        }
+        self.arrivals.add(entry.clone(), coming);
+        Ok(Polled::Nothing)
     }
 
     /// The message of the entry that was taken out last, if it came inside it.

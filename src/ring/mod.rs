@@ -69,6 +69,8 @@ pub(crate) mod record;
 #[cfg(all(test, not(mmap_rpc_loom)))]
 mod tests;
 
+#[cfg(not(mmap_rpc_loom))]
+pub(crate) use backoff::Backoff;
 pub(crate) use consumer::{Consumer, Next};
 #[cfg(not(mmap_rpc_loom))]
 pub(crate) use entry::{Body, Descriptor, Entry, FillStart, INLINE_BYTES, Kind, Shape};

@@ -96,9 +96,15 @@ pub trait Encode: Send + Sync {
 
 /// A message that can be received. Every `prost::Message` with a default is one.
 pub trait Decode: Sized + Send {
+    /// Whether [`decode`](Self::decode) also takes its bytes in several pieces, the later of which have yet
+    /// to come. Then a long message may be decoded while it is written, and once more from the start if its
+    /// rest keeps us waiting.
+    const IN_PIECES: bool = false;
+
     /// Makes a message of bytes that came.
     ///
-    /// They are a private copy, made once, in one piece: [`chunk`](Buf::chunk) is all of them.
+    /// They are a private copy, made once, in one piece: [`chunk`](Buf::chunk) is all of them, unless the
+    /// type takes them [in pieces](Self::IN_PIECES).
     /// [`copy_to_bytes`](Buf::copy_to_bytes) shares their memory where it takes 1 KiB and more, and copies
     /// what is shorter. Their alignment is any. Bytes that are left over are no error unless the codec makes
     /// them one.
@@ -123,6 +129,8 @@ impl<M: prost::Message> Encode for M {
 }
 
 impl<M: prost::Message + Default> Decode for M {
+    const IN_PIECES: bool = true;
+
     #[inline]
     fn decode(from: impl Buf) -> Result<Self, CodecError> {
         <M as prost::Message>::decode(from).map_err(CodecError::new)

@@ -67,6 +67,11 @@ impl PooledBuf {
         Self { block: take_block(room), len: 0 }
     }
 
+    /// One that nothing fits into.
+    pub(crate) fn without_room() -> Self {
+        Self { block: Block::default(), len: 0 }
+    }
+
     /// Makes it longer by `count` bytes that `fill` initialises.
     ///
     /// # Panics

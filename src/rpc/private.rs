@@ -1,14 +1,14 @@
 //! A received payload on private memory: what typed messages are decoded from.
 //!
 //! Decoding reads each field several times and trusts what it read, so it never runs on bytes that the
-//! peer may still write. The copy is made once; `bytes` fields of the message then share it.
+//! peer may still write. The copy is made once; long `bytes` fields of the message then share it.
 
 use bytes::{Buf, Bytes};
 
 use crate::rpc::pool::PooledBuf;
 
 /// Below this length a `bytes` field is copied out: sharing would keep a whole receive buffer alive for it.
-const SHARE_FROM: usize = 1024;
+pub(super) const SHARE_FROM: usize = 1024;
 
 /// Short private bytes, read from front to back. What a slice as such does as well, except that it makes a
 /// `bytes` field of two allocations.
@@ -62,6 +62,17 @@ impl Private {
     /// A copy of bytes that are private already.
     pub(crate) fn copied(bytes: &[u8]) -> Self {
         Self { storage: Storage::Shared(Bytes::copy_from_slice(bytes)), start: 0 }
+    }
+
+    /// Has it be what `fill` puts into its buffer, which is empty then.
+    ///
+    /// # Panics
+    /// If the buffer is shared.
+    pub(super) fn refill<R>(&mut self, fill: impl FnOnce(&mut PooledBuf) -> R) -> R {
+        let Storage::Pooled(buf) = &mut self.storage else { panic!("a shared buffer is filled again") };
+        buf.clear();
+        self.start = 0;
+        fill(buf)
     }
 
     fn rest(&self) -> &[u8] {

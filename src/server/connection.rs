@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::connection::{
-    Arrived, CloseReason, Event, EventHandler, Flow, Link, Polled, Session, SocketState, Watch, read_control,
+    Arrived, CloseReason, Coming, Event, EventHandler, Flow, Link, Polled, Session, SocketState, Watch,
+    read_control,
 };
 use crate::error::Violation;
 use crate::os::{Interest, Poller, RoomWatch, current_cpu};
-use crate::ring::{Shape, UNKNOWN_CPU};
+use crate::ring::{Entry, Shape, UNKNOWN_CPU};
 use crate::rpc::{REFUSED, Status};
 use crate::server::caller::Caller;
 use crate::server::flows::Flows;
@@ -138,10 +139,10 @@ impl Connection {
         self.unread = true;
     }
 
-    /// Serves what has come in, up to a turn's worth.
+    /// Serves what has come in, up to a turn's worth. `alone` says that no other connection is active.
     #[inline]
-    pub(super) fn turn(&mut self, shared: &Shared) -> Turn {
-        let worked = self.flush_backlog() | self.serve(shared) | self.read_socket(shared);
+    pub(super) fn turn(&mut self, shared: &Shared, alone: bool) -> Turn {
+        let worked = self.flush_backlog() | self.serve(shared, alone) | self.read_socket(shared);
         if self.peer.link.is_closed() {
             self.ended(shared);
             return Turn::Over;
@@ -151,13 +152,13 @@ impl Connection {
     }
 
     #[inline]
-    fn serve(&mut self, shared: &Shared) -> bool {
+    fn serve(&mut self, shared: &Shared, alone: bool) -> bool {
         let mut bytes = 0;
         for served in 0..ENTRIES_PER_TURN {
             if self.peer.is_congested() {
                 return served > 0;
             }
-            let mut handler = Handler { peer: &self.peer, flows: &mut self.flows, shared };
+            let mut handler = Handler { peer: &self.peer, flows: &mut self.flows, shared, alone };
             match self.session.poll(&self.peer.link, &mut handler) {
                 Ok(Polled::Event(len) | Polled::Part(len)) => bytes += len,
                 Ok(Polled::Nothing) => {}
@@ -304,7 +305,7 @@ impl Connection {
     fn drain(&mut self, shared: &Shared) {
         self.session.on_dry();
         for _ in 0..self.session.most_left(&self.peer.link) {
-            let mut handler = Handler { peer: &self.peer, flows: &mut self.flows, shared };
+            let mut handler = Handler { peer: &self.peer, flows: &mut self.flows, shared, alone: false };
             match self.session.poll_late(&self.peer.link, &mut handler) {
                 Ok(Polled::Event(_) | Polled::Nothing | Polled::Part(_)) => {}
                 Ok(Polled::ReadSocket) => self.session.on_dry(),
@@ -334,6 +335,8 @@ struct Handler<'a> {
     peer: &'a Arc<Peer>,
     flows: &'a mut Flows,
     shared: &'a Shared,
+    /// Nobody else waits for the reactor.
+    alone: bool,
 }
 
 impl EventHandler for Handler<'_> {
@@ -341,7 +344,7 @@ impl EventHandler for Handler<'_> {
 
     #[inline(always)]
     fn handle(&mut self, event: Event<'_>) -> Result<usize, Violation> {
-        let Self { peer, flows, shared } = self;
+        let Self { peer, flows, shared, .. } = self;
         let len = event.len();
         match event {
             Event::Request { call_id, method, deadline_us, shape, payload } => {
@@ -382,6 +385,23 @@ impl EventHandler for Handler<'_> {
             }
         }
         Ok(len)
+    }
+
+    fn follow(&mut self, entry: &Entry, coming: &mut Coming) -> Result<Option<usize>, Violation> {
+        let Self { peer, shared, alone, .. } = self;
+        if !*alone || shared.is_draining() {
+            return Ok(None);
+        }
+        let (call_id, len) = (entry.call_id(), coming.len());
+        peer.calls.begin(call_id)?;
+        let deadline = deadline_of(entry.deadline_us());
+        let call = Incoming { call_id, method: entry.code(), deadline, streams: None };
+        if shared.dispatch.follow(Caller::Ring(peer), call, coming) {
+            return Ok(Some(len));
+        }
+        // It begins anew when its request has come.
+        peer.calls.end(call_id);
+        Ok(None)
     }
 }
 

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::task::{self, Poll, Waker};
 use std::time::Instant;
 
-use crate::connection::{Arrived, Outside, UNKNOWN_METHOD};
+use crate::connection::{Arrived, Coming, Outside, UNKNOWN_METHOD};
 use crate::layout::Handle;
 use crate::raw::Payload;
 use crate::rpc::{CodecError, Context, Decode, Encode, Entered, Record, Request, Response, Status};
@@ -41,6 +41,8 @@ pub(super) struct Held<'a> {
     executor: &'a Executor,
     call: Incoming<'a>,
     request: Arrived<'a>,
+    /// Or the request, if it is still being written. Until all of it was read, nothing answers the call.
+    coming: Option<&'a mut Coming>,
     /// The request's slot, if the answer is to give it back.
     released: Option<Handle>,
     answered: bool,
@@ -172,6 +174,9 @@ impl<'a> Exchange<'a> {
     #[inline]
     pub(super) fn raw(self, handler: &RawHandler) -> Handled {
         self.guarded(|held| {
+            if held.is_too_early() {
+                return;
+            }
             let body = held.run(|held, context| {
                 let caller = held.caller;
                 let mut request = held.request();
@@ -225,7 +230,18 @@ impl<'a> Held<'a> {
         request: Arrived<'a>,
         record: Record,
     ) -> Self {
-        Self { caller, executor, call, request, released: None, answered: false, record }
+        Self { caller, executor, call, request, coming: None, released: None, answered: false, record }
+    }
+
+    /// For a request that is still being written: see [`is_too_early`](Self::is_too_early).
+    pub(super) fn following(self, coming: &'a mut Coming) -> Self {
+        Self { coming: Some(coming), ..self }
+    }
+
+    /// Whether the request has not been read, because it is still being written. Then the call is neither
+    /// served nor refused: it comes anew when its request has come.
+    pub(super) fn is_too_early(&self) -> bool {
+        self.coming.as_ref().is_some_and(|coming| !coming.is_read())
     }
 
     /// To be served: once this is gone, the call is answered, or others will answer it.
@@ -328,6 +344,9 @@ impl<'a> Held<'a> {
 
     #[inline(always)]
     fn decode<Req: Decode>(&mut self) -> Result<(Req, Option<Box<Metadata>>), Status> {
+        if self.coming.is_some() {
+            return self.decode_coming();
+        }
         let metadata = self.request().take_metadata();
         if self.request.len() >= RELEASE_WITH_REPLY
             && let Some(Outside::Slot(slot)) =
@@ -342,9 +361,21 @@ impl<'a> Held<'a> {
         decoded.map(|message| (message, metadata)).map_err(|error| undecodable(&error))
     }
 
+    #[cold]
+    fn decode_coming<Req: Decode>(&mut self) -> Result<(Req, Option<Box<Metadata>>), Status> {
+        match self.coming.as_mut().and_then(|coming| coming.decode()) {
+            Some(Ok(decoded)) => decoded.map(|message| (message, None)).map_err(|error| undecodable(&error)),
+            Some(Err(panic)) => panic::resume_unwind(panic),
+            None => Err(Status::internal("")),
+        }
+    }
+
     /// Answers with a failure.
     #[cold]
     pub(super) fn fail(&mut self, status: &Status) {
+        if self.is_too_early() {
+            return;
+        }
         self.record.end(Some(status));
         self.finish(|caller, answer| caller.fail(answer, status));
     }

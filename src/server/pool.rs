@@ -6,7 +6,8 @@ use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Sender, unbounded};
 
-use crate::connection::{Arrived, Received};
+use crate::connection::{Arrived, Coming, Received};
+use crate::ring::Inline;
 use crate::rpc::{Record, Status};
 use crate::server::builder::Handlers;
 use crate::server::caller::{Caller, OwnedCaller};
@@ -82,6 +83,19 @@ impl Dispatch {
     ) {
         let mut held = Held::new(caller, &self.executor, call, payload, Record::default());
         let _handled = held.exchange().fail(status);
+    }
+
+    /// Has the handler's thread, if that is this one, read the request while it comes, and runs the handler.
+    /// False if it has not: then the call begins anew, once the request has come.
+    #[cold]
+    pub(super) fn follow(&self, caller: Caller<'_>, call: Incoming<'_>, coming: &mut Coming) -> bool {
+        if self.pool.is_some() || !self.router.follows(call.method) {
+            return false;
+        }
+        let request = Arrived { inline: Inline::EMPTY, outside: &mut None };
+        let held = Held::new(caller, &self.executor, call, request, Record::default());
+        let _handled = self.router.route(held.following(coming).exchange());
+        coming.is_read()
     }
 
     /// Runs the handler, or has a thread of the pool run it.

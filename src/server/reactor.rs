@@ -173,7 +173,7 @@ impl Reactor {
             let Some(Place::Open(connection)) = &mut self.places[index] else {
                 unreachable!("active places are open connections")
             };
-            match connection.turn(&self.shared) {
+            match connection.turn(&self.shared, self.active.len() == 1) {
                 Turn::Worked => {
                     (worked, self.recent) = (true, index);
                     self.flooded |= connection.is_flooded();

@@ -36,6 +36,14 @@ pub trait Service: Send + Sync + 'static {
     /// Answers a call of the method with that index in [`methods`](Self::methods).
     fn call(&self, method: usize, exchange: Exchange<'_>) -> Handled;
 
+    /// Whether it does no harm if [`call`](Self::call) begins twice for one call. Then it is asked as soon as
+    /// a long request begins to come, which is decoded while it comes; and again, for the same call, if the
+    /// rest kept the server waiting. The handler itself runs once. True of generated services, which do
+    /// nothing but to pass the call on.
+    fn may_begin_anew(&self) -> bool {
+        false
+    }
+
     /// The server is [shut down](crate::server::ShutdownHandle::shutdown): it takes no further calls, and
     /// waits for those that run. Called once, on a thread of the server, which must not be held up; for
     /// streams that would not end by themselves.
@@ -161,6 +169,17 @@ impl Router {
             None => self.route(exchange),
             Some(interception) => interception.call(self, exchange),
         }
+    }
+
+    /// Whether the calls of a method can be served while their requests come: nothing looks at them before,
+    /// and to begin one twice does no harm.
+    pub(super) fn follows(&self, method: u32) -> bool {
+        let harmless = match self.routes.get(method as usize) {
+            Some(&Route::Service { service, .. }) => self.services[service].may_begin_anew(),
+            Some(Route::Unary(_)) => true,
+            Some(Route::Raw(_)) | None => false,
+        };
+        harmless && self.interception.is_none() && !IS_ON
     }
 
     /// Tells all services that the server is shut down.

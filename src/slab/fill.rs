@@ -162,6 +162,11 @@ impl Filling {
         Ok(Self { line, start, len, seen: 0 })
     }
 
+    /// How much there was at the last look.
+    pub(crate) fn seen(&self) -> u64 {
+        self.seen
+    }
+
     /// Whether [`look`](Self::look) would find more than at the last time.
     #[inline]
     pub(crate) fn has_more(&self, peer: &[FillLine; FILLS]) -> bool {

@@ -12,10 +12,11 @@ use crate::client::calls::Ticket;
 use crate::client::core::Core;
 use crate::client::limit::TimeLimit;
 use crate::client::method::Method;
+use crate::client::reading::ReadReply;
 use crate::client::reconnect::connecting::Reconnecting;
 use crate::client::reconnect::look::is_refusal;
 use crate::client::sending::{send_bytes, send_message};
-use crate::connection::{Arrived, Head, prepare_bytes_behind};
+use crate::connection::{Head, prepare_bytes_behind};
 use crate::raw::RawBody;
 use crate::rpc::{Code, Encode, MetadataMap, Request, Status, encode_to_vec};
 
@@ -192,7 +193,7 @@ impl Reconnecting {
         method: Method,
         limit: TimeLimit,
         body: &mut impl Body,
-        read: impl Fn(Arrived<'_>) -> Result<R, Status>,
+        read: &impl ReadReply<R>,
     ) -> Result<R, Status> {
         self.go_on(method, Course::new(self, Instant::now(), Some(limit)), body, read)
     }
@@ -202,14 +203,14 @@ impl Reconnecting {
         method: Method,
         mut course: Course,
         body: &mut impl Body,
-        read: impl Fn(Arrived<'_>) -> Result<R, Status>,
+        read: &impl ReadReply<R>,
     ) -> Result<R, Status> {
         let bound = body.is_bound();
         loop {
             let held = self.acquire(&course)?;
             let core = held.as_ref().expect("acquired");
             let (status, was_sent) = match self.send(core, method, &course, body) {
-                Ok(ticket) => match OnRing::new(core, ticket, course.deadline).wait(&read) {
+                Ok(ticket) => match OnRing::new(core, ticket, course.deadline).wait(read) {
                     Ok(reply) => {
                         self.hear(course.begun);
                         return Ok(reply);
@@ -300,12 +301,9 @@ pub(in crate::client) struct Sent<'a> {
 
 impl Sent<'_> {
     #[inline(never)]
-    pub(in crate::client) fn wait<R>(
-        mut self,
-        read: impl Fn(Arrived<'_>) -> Result<R, Status>,
-    ) -> Result<R, Status> {
+    pub(in crate::client) fn wait<R>(mut self, read: &impl ReadReply<R>) -> Result<R, Status> {
         let ticket = self.ticket.take().expect("taken here alone");
-        let status = match OnRing::new(&self.core, ticket, self.course.deadline).wait(&read) {
+        let status = match OnRing::new(&self.core, ticket, self.course.deadline).wait(read) {
             Ok(reply) => {
                 self.channel.hear(self.course.begun);
                 return Ok(reply);

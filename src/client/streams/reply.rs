@@ -9,7 +9,7 @@ use std::pin::Pin;
 #[cfg(feature = "tokio")]
 use std::task::{Context, Poll, ready};
 
-use crate::client::call::{read_response, successful};
+use crate::client::reading::{ReadMessage, ReadReply};
 use crate::client::streams::held::Held;
 use crate::connection::Flow;
 use crate::rpc::{Decode, Response, Status};
@@ -35,7 +35,7 @@ fn read<Resp: Decode>(call: &mut Held) -> Result<Response<Resp>, Status> {
             "the server answers with a stream where one message was called for; build both from one .proto file",
         ));
     }
-    call.take(successful(read_response))
+    call.take(|code, payload| ReadMessage.read_with(code, payload))
 }
 
 impl<Resp: Decode> Reply<Resp> {

@@ -4,7 +4,7 @@
 use std::task::ready;
 use std::task::{Context, Poll};
 
-use crate::client::call::failure;
+use crate::client::reading::failure;
 use crate::client::streams::held::Held;
 use crate::connection::{Flow, Received};
 use crate::ring::Entry;

@@ -1,5 +1,6 @@
 //! What a session finds, and who is told of it.
 
+use crate::connection::coming::Coming;
 use crate::connection::link::Link;
 use crate::connection::received::Arrived;
 use crate::connection::session::Role;
@@ -83,6 +84,16 @@ pub(crate) trait EventHandler {
     /// # Errors
     /// What the peer may not do.
     fn handle(&mut self, event: Event<'_>) -> Result<Self::Outcome, Violation>;
+
+    /// Reads the message of an entry, a request that is not of a stream or a reply, while it comes. `None`
+    /// unless it has: then nothing has happened, and its event follows when it is whole.
+    ///
+    /// # Errors
+    /// As [`handle`](Self::handle).
+    #[cold]
+    fn follow(&mut self, _entry: &Entry, _coming: &mut Coming) -> Result<Option<Self::Outcome>, Violation> {
+        Ok(None)
+    }
 }
 
 /// A handler as the rarer paths see it.
@@ -93,6 +104,10 @@ impl<R> EventHandler for &mut DynHandler<'_, R> {
 
     fn handle(&mut self, event: Event<'_>) -> Result<R, Violation> {
         (**self).handle(event)
+    }
+
+    fn follow(&mut self, entry: &Entry, coming: &mut Coming) -> Result<Option<R>, Violation> {
+        (**self).follow(entry, coming)
     }
 }
 
@@ -145,10 +160,7 @@ pub(super) fn event<'a>(
         (_, Kind::Message) => Event::Message { call_id, payload },
         (_, Kind::Credit) => Event::Credit { call_id, bytes: entry.code() },
         (Role::Client, Kind::Reply) => {
-            if let Some(raw) = entry.released() {
-                let handle = Handle::new(raw).ok_or(Violation::ForgedRelease { handle: raw })?;
-                link.released(handle)?;
-            }
+            take_released(link, entry)?;
             Event::Reply { call_id, code: entry.code(), payload }
         }
         (Role::Client, Kind::Goaway) => Event::Goaway,
@@ -158,4 +170,12 @@ pub(super) fn event<'a>(
         (Role::Client, _) => return Err(Violation::Entry("a server sends neither requests nor cancels")),
         (Role::Server, _) => return Err(Violation::Entry("a client sends neither replies nor goaway")),
     }))
+}
+
+/// Takes back the slot of our own that a reply gives back, if it does.
+#[inline(always)]
+pub(super) fn take_released(link: &Link, entry: &Entry) -> Result<(), Violation> {
+    let Some(raw) = entry.released() else { return Ok(()) };
+    let handle = Handle::new(raw).ok_or(Violation::ForgedRelease { handle: raw })?;
+    link.released(handle).map(drop)
 }

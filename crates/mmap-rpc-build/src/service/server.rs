@@ -168,6 +168,9 @@ fn write_routing(service: &Service, kind: Kind, buf: &mut String) {
         line(buf, 2, "Self::FILE_DESCRIPTOR_SET");
         line(buf, 1, "}");
     }
+    line(buf, 1, "fn may_begin_anew(&self) -> bool {");
+    line(buf, 2, "true");
+    line(buf, 1, "}");
     line(buf, 1, "fn call(");
     line(buf, 2, "&self,");
     // A service without methods looks at no number.

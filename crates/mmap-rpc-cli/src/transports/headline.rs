@@ -152,6 +152,10 @@ impl Service for Store {
         &[SET, GET]
     }
 
+    fn may_begin_anew(&self) -> bool {
+        true
+    }
+
     fn call(&self, method: usize, exchange: Exchange<'_>) -> Handled {
         match method {
             0 => exchange

@@ -94,6 +94,10 @@ impl<const ASYNC: bool> Service for EchoService<ASYNC> {
         &[METHOD]
     }
 
+    fn may_begin_anew(&self) -> bool {
+        true
+    }
+
     fn call(&self, method: usize, exchange: Exchange<'_>) -> Handled {
         match method {
             0 if ASYNC => exchange.unary_async(|request| async move { echo(&request) }),

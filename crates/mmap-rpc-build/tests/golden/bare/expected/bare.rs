@@ -228,6 +228,9 @@ impl<T: Bare> ::mmap_rpc::server::Service for BareServer<T, ::mmap_rpc::server::
     fn descriptors(&self) -> &'static [u8] {
         Self::FILE_DESCRIPTOR_SET
     }
+    fn may_begin_anew(&self) -> bool {
+        true
+    }
     fn call(
         &self,
         method: usize,
@@ -256,6 +259,9 @@ for BareServer<T, ::mmap_rpc::server::Blocking> {
     }
     fn descriptors(&self) -> &'static [u8] {
         Self::FILE_DESCRIPTOR_SET
+    }
+    fn may_begin_anew(&self) -> bool {
+        true
     }
     fn call(
         &self,

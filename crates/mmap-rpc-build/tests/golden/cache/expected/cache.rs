@@ -354,6 +354,9 @@ for CacheServer<T, ::mmap_rpc::server::Async> {
     fn descriptors(&self) -> &'static [u8] {
         Self::FILE_DESCRIPTOR_SET
     }
+    fn may_begin_anew(&self) -> bool {
+        true
+    }
     fn call(
         &self,
         method: usize,
@@ -396,6 +399,9 @@ for CacheServer<T, ::mmap_rpc::server::Blocking> {
     }
     fn descriptors(&self) -> &'static [u8] {
         Self::FILE_DESCRIPTOR_SET
+    }
+    fn may_begin_anew(&self) -> bool {
+        true
     }
     fn call(
         &self,
@@ -569,6 +575,9 @@ for OldCacheServer<T, ::mmap_rpc::server::Async> {
     fn descriptors(&self) -> &'static [u8] {
         Self::FILE_DESCRIPTOR_SET
     }
+    fn may_begin_anew(&self) -> bool {
+        true
+    }
     fn call(
         &self,
         method: usize,
@@ -597,6 +606,9 @@ for OldCacheServer<T, ::mmap_rpc::server::Blocking> {
     }
     fn descriptors(&self) -> &'static [u8] {
         Self::FILE_DESCRIPTOR_SET
+    }
+    fn may_begin_anew(&self) -> bool {
+        true
     }
     fn call(
         &self,

@@ -293,6 +293,9 @@ for OrdersServer<T, ::mmap_rpc::server::Async> {
     fn descriptors(&self) -> &'static [u8] {
         Self::FILE_DESCRIPTOR_SET
     }
+    fn may_begin_anew(&self) -> bool {
+        true
+    }
     fn call(
         &self,
         method: usize,
@@ -328,6 +331,9 @@ for OrdersServer<T, ::mmap_rpc::server::Blocking> {
     }
     fn descriptors(&self) -> &'static [u8] {
         Self::FILE_DESCRIPTOR_SET
+    }
+    fn may_begin_anew(&self) -> bool {
+        true
     }
     fn call(
         &self,

@@ -559,6 +559,9 @@ for FilesServer<T, ::mmap_rpc::server::Async> {
     fn descriptors(&self) -> &'static [u8] {
         Self::FILE_DESCRIPTOR_SET
     }
+    fn may_begin_anew(&self) -> bool {
+        true
+    }
     fn call(
         &self,
         method: usize,
@@ -629,6 +632,9 @@ for FilesServer<T, ::mmap_rpc::server::Blocking> {
     }
     fn descriptors(&self) -> &'static [u8] {
         Self::FILE_DESCRIPTOR_SET
+    }
+    fn may_begin_anew(&self) -> bool {
+        true
     }
     fn call(
         &self,
@@ -1126,6 +1132,9 @@ impl<T: Self_> ::mmap_rpc::server::Service for SelfServer<T, ::mmap_rpc::server:
     fn descriptors(&self) -> &'static [u8] {
         Self::FILE_DESCRIPTOR_SET
     }
+    fn may_begin_anew(&self) -> bool {
+        true
+    }
     fn call(
         &self,
         method: usize,
@@ -1217,6 +1226,9 @@ for SelfServer<T, ::mmap_rpc::server::Blocking> {
     }
     fn descriptors(&self) -> &'static [u8] {
         Self::FILE_DESCRIPTOR_SET
+    }
+    fn may_begin_anew(&self) -> bool {
+        true
     }
     fn call(
         &self,
@@ -1501,6 +1513,9 @@ impl<T: Bare> ::mmap_rpc::server::Service for BareServer<T, ::mmap_rpc::server::
     fn descriptors(&self) -> &'static [u8] {
         Self::FILE_DESCRIPTOR_SET
     }
+    fn may_begin_anew(&self) -> bool {
+        true
+    }
     fn call(
         &self,
         method: usize,
@@ -1543,6 +1558,9 @@ for BareServer<T, ::mmap_rpc::server::Blocking> {
     }
     fn descriptors(&self) -> &'static [u8] {
         Self::FILE_DESCRIPTOR_SET
+    }
+    fn may_begin_anew(&self) -> bool {
+        true
     }
     fn call(
         &self,

@@ -172,6 +172,9 @@ for WriterServer<T, ::mmap_rpc::server::Async> {
     fn descriptors(&self) -> &'static [u8] {
         Self::FILE_DESCRIPTOR_SET
     }
+    fn may_begin_anew(&self) -> bool {
+        true
+    }
     fn call(
         &self,
         method: usize,
@@ -200,6 +203,9 @@ for WriterServer<T, ::mmap_rpc::server::Blocking> {
     }
     fn descriptors(&self) -> &'static [u8] {
         Self::FILE_DESCRIPTOR_SET
+    }
+    fn may_begin_anew(&self) -> bool {
+        true
     }
     fn call(
         &self,
@@ -472,6 +478,9 @@ for ReaderServer<T, ::mmap_rpc::server::Async> {
     fn descriptors(&self) -> &'static [u8] {
         Self::FILE_DESCRIPTOR_SET
     }
+    fn may_begin_anew(&self) -> bool {
+        true
+    }
     fn call(
         &self,
         method: usize,
@@ -507,6 +516,9 @@ for ReaderServer<T, ::mmap_rpc::server::Blocking> {
     }
     fn descriptors(&self) -> &'static [u8] {
         Self::FILE_DESCRIPTOR_SET
+    }
+    fn may_begin_anew(&self) -> bool {
+        true
     }
     fn call(
         &self,
