@@ -106,6 +106,9 @@ impl Core {
     /// A slot for a raw message, once there is one.
     pub(crate) fn loan(&self, len: usize) -> Result<Loan, Status> {
         self.check_open()?;
+        if let Some(short) = Loan::short(len) {
+            return Ok(short);
+        }
         let claim = || Slot::claim(self.link.clone(), len as u64);
         let slot = match claim() {
             Ok(slot) => slot,

@@ -86,13 +86,13 @@ impl RawBody<'_> {
         }
     }
 
-    /// Bytes that travel in their entry, and need no slot. `None` for longer ones, or loans.
+    /// Bytes that travel in their entry, and need no slot. `None` for longer ones, and loans that have one.
     #[inline(always)]
     pub(crate) fn inline(&self) -> Option<&[u8]> {
         let bytes = match self {
             Self::Slice(bytes) => bytes,
             Self::Bytes(bytes) => &bytes[..],
-            Self::Loan(_) => return None,
+            Self::Loan(loan) => return loan.as_short(),
         };
         (bytes.len() <= INLINE_BYTES).then_some(bytes)
     }

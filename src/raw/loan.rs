@@ -5,9 +5,12 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use crate::connection::{Link, Slot};
+use crate::raw::short::Short;
+use crate::ring::INLINE_BYTES;
 use crate::rpc::Status;
 
-/// Bytes to be filled and then sent without another copy.
+/// Bytes to be filled and then sent without another copy; unless they are so few, 96 at most, that they
+/// travel in their ring entry. Those take nothing of the connection's memory.
 ///
 /// It reads and writes as a slice of bytes. What is in it at first is unspecified: zeros, or what an earlier
 /// message left there, which the same peer has seen before. Dropping it unsent gives the memory back.
@@ -23,6 +26,8 @@ enum Memory {
     Slot(Slot<Arc<Link>>),
     /// No slot was free, and the caller cannot wait: the bytes are copied once there is one.
     Private(Box<[u8]>),
+    /// They need no slot.
+    Short(Short),
 }
 
 impl Loan {
@@ -34,6 +39,21 @@ impl Loan {
         Self { memory: Memory::Private(vec![0; len].into()), len }
     }
 
+    /// One for a message that travels in its entry, if it is so short.
+    #[inline]
+    pub(crate) fn short(len: usize) -> Option<Self> {
+        (len <= INLINE_BYTES).then(|| Self { memory: Memory::Short(Short::zeros()), len })
+    }
+
+    /// The bytes, if they are so few that they never had a slot.
+    #[inline]
+    pub(super) fn as_short(&self) -> Option<&[u8]> {
+        match &self.memory {
+            Memory::Short(short) => Some(&short[..self.len]),
+            Memory::Slot(_) | Memory::Private(_) => None,
+        }
+    }
+
     /// Shortens it: only the first `len` bytes will be sent. Does nothing if it is not longer than that.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
@@ -41,7 +61,7 @@ impl Loan {
 
     /// Whether it is ordinary memory, of no connection.
     pub(super) fn is_private(&self) -> bool {
-        matches!(self.memory, Memory::Private(_))
+        matches!(self.memory, Memory::Private(_) | Memory::Short(_))
     }
 
     /// The slot, or the bytes that have none; fails for a loan of another connection.
@@ -54,6 +74,7 @@ impl Loan {
                 bytes.truncate(self.len);
                 Ok(Parts::Private(bytes))
             }
+            Memory::Short(short) => Ok(Parts::Private(short[..self.len].to_vec())),
         }
     }
 }
@@ -77,6 +98,7 @@ impl Deref for Loan {
         match &self.memory {
             Memory::Slot(slot) => slot.bytes(self.len),
             Memory::Private(bytes) => &bytes[..self.len],
+            Memory::Short(short) => &short[..self.len],
         }
     }
 }
@@ -86,6 +108,7 @@ impl DerefMut for Loan {
         match &mut self.memory {
             Memory::Slot(slot) => slot.bytes_mut(self.len),
             Memory::Private(bytes) => &mut bytes[..self.len],
+            Memory::Short(short) => &mut short[..self.len],
         }
     }
 }

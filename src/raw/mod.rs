@@ -6,6 +6,7 @@
 mod body;
 mod loan;
 mod payload;
+mod short;
 
 pub use body::RawBody;
 pub use loan::Loan;

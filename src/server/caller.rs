@@ -155,13 +155,16 @@ impl Caller<'_> {
 
     /// Memory for an answer of `len` bytes; see [`Replier::loan`](crate::server::Replier::loan).
     pub(super) fn loan(self, len: usize) -> Result<Loan, Status> {
-        match self {
-            Self::Ring(peer) => match Slot::claim(peer.link.clone(), len as u64) {
+        match (self, Loan::short(len)) {
+            (Self::Ring(_), Some(short)) => Ok(short),
+            (Self::Ring(peer), None) => match Slot::claim(peer.link.clone(), len as u64) {
                 Ok(slot) => Ok(Loan::of_slot(slot, len)),
                 Err(SendFailure::Wait) => Ok(Loan::private(len)),
                 Err(SendFailure::Failed(status)) => Err(status),
             },
-            Self::Socket(peer) => peer.check_reply(len as u64).map(|()| Loan::private(len)),
+            (Self::Socket(peer), short) => {
+                peer.check_reply(len as u64).map(|()| short.unwrap_or_else(|| Loan::private(len)))
+            }
         }
     }
 }
