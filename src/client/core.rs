@@ -22,7 +22,7 @@ use crate::client::lead::Lead;
 #[cfg(feature = "tokio")]
 use crate::client::looking::Looking;
 use crate::client::method::Method;
-use crate::client::reading::ReadReply;
+use crate::client::reading::{Followed, ReadReply};
 use crate::client::space::SpaceWaiters;
 use crate::client::streams::Places;
 use crate::connection::{Arrived, Coming, Link, SendFailure};
@@ -111,11 +111,7 @@ impl Core {
             drop(leader);
             return self.collect(ticket, stop, read);
         };
-        let result = match followed {
-            None => read.read_with(code, Arrived { inline: leader.received(), outside: &mut None }),
-            Some(Ok(result)) => result,
-            Some(Err(panic)) => panic::resume_unwind(panic),
-        };
+        let result = read_in_hand(&leader, code, followed, read);
         // The lead first: who comes next needs it more than a cell.
         drop(leader);
         drop(cell);
@@ -131,10 +127,15 @@ impl Core {
         read: &impl ReadReply<R>,
     ) -> Option<Result<R, Status>> {
         let mut leader = self.lead.try_lead_directly()?;
-        let mut own = OwnReply::in_hand(&self.calls, ticket);
+        let mut followed = None;
+        let mut follow = |coming: &mut Coming| {
+            followed = read.follow(coming);
+            followed.is_some()
+        };
+        let mut own = OwnReply::in_hand(&self.calls, ticket).following(&mut follow);
         let stop = leader.glance(self, &mut own, beside_others);
         if let Some((code, cell)) = own.into_answered() {
-            let result = read.read_with(code, Arrived { inline: leader.received(), outside: &mut None });
+            let result = read_in_hand(&leader, code, followed, read);
             drop(leader);
             drop(cell);
             return Some(result);
@@ -311,6 +312,21 @@ impl Drop for Core {
     fn drop(&mut self) {
         // They end.
         self.lead.wake_drivers();
+    }
+}
+
+/// Reads a reply that lies where the leader has received it, unless it was read while it came.
+#[inline(always)]
+fn read_in_hand<R>(
+    leader: &Driver,
+    code: u32,
+    followed: Followed<R>,
+    read: &impl ReadReply<R>,
+) -> Result<R, Status> {
+    match followed {
+        None => read.read_with(code, Arrived { inline: leader.received(), outside: &mut None }),
+        Some(Ok(result)) => result,
+        Some(Err(panic)) => panic::resume_unwind(panic),
     }
 }
 

@@ -27,7 +27,7 @@ use crate::client::reading::{ReadMessage, ReadReply};
 use crate::client::reconnect::Reconnecting;
 use crate::client::route::Route;
 use crate::client::sending::{send_bytes, send_message};
-use crate::connection::{Arrived, Head, Link, Prepared, SendFailure};
+use crate::connection::{Head, Link, Prepared, SendFailure};
 use crate::raw::{Payload, RawBody};
 use crate::rpc::{Decode, Encode, MetadataMap, Record, Request, Response, Side, Status};
 
@@ -43,8 +43,8 @@ trait Kind<'a>: Unpin {
     /// What is said of the call.
     fn metadata(&mut self) -> &mut MetadataMap;
 
-    /// Makes the reply of what came.
-    fn read(payload: Arrived<'_>) -> Result<Self::Reply, Status>;
+    /// What makes the reply of what came.
+    fn reader() -> impl ReadReply<Self::Reply>;
 
     /// The same call for a thread that may block. What is left is not sent.
     fn elsewhere(&mut self, route: Route, method: Method, limit: TimeLimit) -> Blocking<Self::Reply>;
@@ -216,7 +216,7 @@ impl<'a, K: Kind<'a>> Machine<'a, K> {
         let core = call.core();
         let look = core.looking.of(cx.waker(), || core.lead.has_waiters());
         if look != Look::Not
-            && let Some(outcome) = call.try_wait(&K::read, look == Look::Anyway)
+            && let Some(outcome) = call.try_wait(&K::reader(), look == Look::Anyway)
         {
             return Poll::Ready(outcome);
         }
@@ -238,7 +238,7 @@ impl<'a, K: Kind<'a>> Machine<'a, K> {
         match std::mem::replace(&mut self.stage, Stage::Done) {
             Stage::Sent { patience, call } => {
                 drop(patience);
-                Poll::Ready(call.collect(stop, &K::read))
+                Poll::Ready(call.collect(stop, &K::reader()))
             }
             _ => unreachable!("looked at above"),
         }
@@ -284,8 +284,8 @@ where
     }
 
     #[inline]
-    fn read(payload: Arrived<'_>) -> Result<Response<Resp>, Status> {
-        ReadMessage.read(payload)
+    fn reader() -> impl ReadReply<Response<Resp>> {
+        ReadMessage
     }
 
     fn elsewhere(&mut self, route: Route, method: Method, limit: TimeLimit) -> Blocking<Self::Reply> {
@@ -382,8 +382,8 @@ impl<'a> Kind<'a> for Raw<'a> {
     }
 
     #[inline]
-    fn read(payload: Arrived<'_>) -> Result<Payload, Status> {
-        keep(payload)
+    fn reader() -> impl ReadReply<Payload> {
+        keep
     }
 
     fn elsewhere(&mut self, route: Route, method: Method, limit: TimeLimit) -> Blocking<Payload> {

@@ -107,6 +107,25 @@ fn messages_of_all_kinds_come_back() {
     nothing_left_since(before);
 }
 
+#[cfg(feature = "tokio")]
+#[test]
+fn tasks_have_theirs_too() {
+    let _alone = alone();
+    let site = site();
+    let channel = Channel::connect(site.path()).wait().unwrap();
+    let method = channel.method(ECHO);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        for len in [100, 33_000, 300_000, 3 << 20] {
+            for seed in 0..4 {
+                let message = Mixed::of(len, seed);
+                let call = channel.unary::<Mixed, Mixed>(&method, message.clone().into());
+                assert!(*call.timeout(PATIENCE).await.unwrap().get_ref() == message, "another message");
+            }
+        }
+    });
+}
+
 #[test]
 fn a_reply_that_is_followed_gives_the_slot_of_its_request_back() {
     let _alone = alone();
