@@ -20,8 +20,9 @@ use crate::slab::{Filling, Level};
 /// be read to its end as zeros, is more than the others that wait here should bear.
 const FOLLOWED: RangeInclusive<usize> = 32 << 10..=16 << 20;
 
-/// How long its decoder waits for the next piece: more than a peer takes to write it, fresh pages included.
-const PATIENCE: Duration = Duration::from_micros(100);
+/// How long its decoder waits for the next piece: more than a peer takes to write it, fresh pages included,
+/// and more than it is mostly interrupted for.
+const PATIENCE: Duration = Duration::from_micros(250);
 
 /// How long it waits and decodes in all, however small the pieces are: by so much a caller may overrun its
 /// deadline.
