@@ -174,9 +174,6 @@ impl<'a> Exchange<'a> {
     #[inline]
     pub(super) fn raw(self, handler: &RawHandler) -> Handled {
         self.guarded(|held| {
-            if held.is_too_early() {
-                return;
-            }
             let body = held.run(|held, context| {
                 let caller = held.caller;
                 let mut request = held.request();

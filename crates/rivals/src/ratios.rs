@@ -17,9 +17,9 @@ pub(crate) fn ratios(rows: &[Row]) -> Vec<Ratio> {
 
 fn against(rows: Rows<'_>) -> Vec<Ratio> {
     use Mode::{Flood, Latency, OneCore};
-    let flood = |rival, least| {
-        let value = rows.over([rival, "typed"], Flood, SMALL)?;
-        Some(at_least(format!("calls/s of typed / {rival}, flood"), value, least))
+    let flood = |typed, rival, least| {
+        let value = rows.over([rival, typed], Flood, SMALL)?;
+        Some(at_least(format!("calls/s of {typed} / {rival}, flood"), value, least))
     };
     let large = rows.over(["borrowed", "iceoryx2"], Latency, LARGE);
     let headline = rows.over(["tonic-headline", "headline"], Latency, TEXT);
@@ -28,8 +28,10 @@ fn against(rows: Rows<'_>) -> Vec<Ratio> {
         Some(at_least(format!("{rival} / typed, one core"), value, 1.0))
     });
     let ratios = [
-        flood("shmipc", 5.0),
-        flood("tonic", 100.0),
+        flood("typed-fixed", "shmipc", 5.0),
+        flood("typed", "shmipc", 5.0),
+        flood("typed-fixed", "tonic", 100.0),
+        flood("typed", "tonic", 100.0),
         large.map(|value| at_most("borrowed 4 MiB / iceoryx2", value, 1.0)),
         headline.map(|value| at_least("tonic-headline / headline", value, 6.0)),
     ];
