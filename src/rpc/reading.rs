@@ -140,6 +140,10 @@ impl Buf for Reading<'_> {
 mod tests {
     use std::ops::Range;
 
+    use bytes::BufMut;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     /// Has the numbers from 0 on, modulo 256, in pieces of a length, and gives up after so many.
@@ -203,6 +207,47 @@ mod tests {
             let came = read(&mut reading);
             assert_eq!((came.len(), came[LEN - 1]), (LEN, 0));
             assert!(!reading.is_at_end(), "only {until} bytes came");
+        }
+    }
+
+    /// Reads as a decoder might, by numbers that say how and how much.
+    fn read_by(reading: &mut Reading<'_>, steps: &[(u8, usize)]) -> Vec<u8> {
+        let (mut all, mut steps) = (Vec::new(), steps.iter().cycle());
+        while reading.has_remaining() {
+            let &(how, len) = steps.next().expect("there are some, again and again");
+            let len = len.min(reading.remaining());
+            match how % 4 {
+                0 => all.extend(reading.copy_to_bytes(len)),
+                1 => {
+                    let mut bytes = vec![0; len];
+                    reading.copy_to_slice(&mut bytes);
+                    all.extend(bytes);
+                }
+                2 => all.put(reading.take(len)),
+                _ => all.push(reading.get_u8()),
+            }
+        }
+        all
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_decoder_does_it_reads_what_came(
+            len in 1..LEN,
+            piece in 1..2 * WINDOW,
+            missing in prop_oneof![Just(0), 1..LEN],
+            steps in vec((any::<u8>(), prop_oneof![1..20_usize, 1..3000_usize, 1..LEN]), 1..20),
+        ) {
+            let until = len.saturating_sub(missing);
+            let mut source = Pieces { next: 0, len: piece, until };
+            let mut reading = Reading::coming(len, &mut source);
+            let all = read_by(&mut reading, &steps);
+            prop_assert_eq!(all.len(), len);
+            prop_assert_eq!(reading.is_at_end(), until == len);
+            let right = all.iter().zip(numbers(0..len)).take_while(|(read, came)| *read == came).count();
+            // Of a field whose end did not come nothing may be there, and all after it is zeros.
+            prop_assert!(right == len || all[right..].iter().all(|&byte| byte == 0));
+            prop_assert!(until < len || right == len);
         }
     }
 

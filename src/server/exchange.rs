@@ -363,6 +363,7 @@ impl<'a> Held<'a> {
         match self.coming.as_mut().and_then(|coming| coming.decode()) {
             Some(Ok(decoded)) => decoded.map(|message| (message, None)).map_err(|error| undecodable(&error)),
             Some(Err(panic)) => panic::resume_unwind(panic),
+            // Nobody is told: it is too early.
             None => Err(Status::internal("")),
         }
     }
