@@ -1,6 +1,7 @@
 //! What a leader drives the channel for: its own reply, space, or nothing of its own.
 
 use crate::client::calls::{CallTable, Cell, Taken, Ticket};
+use crate::client::reading::Follow;
 use crate::connection::Coming;
 use crate::error::Violation;
 
@@ -30,18 +31,14 @@ pub(super) trait Awaited {
     }
 }
 
-/// Reads a successful reply while it comes. True if it was read, all of it.
-pub(super) type Follow<'a> = &'a mut dyn FnMut(&mut Coming) -> bool;
-
 /// The reply to a call of the caller's own.
 pub(super) struct OwnReply<'a, 'f> {
     calls: &'a CallTable,
     ticket: Ticket,
     cell: &'a Cell,
-    /// Whether the caller can read a reply where it was received.
-    in_hand: bool,
-    /// How it reads one that is still being written, if it can.
-    follow: Option<Follow<'f>>,
+    /// Who reads the reply where it was received, or while it is still being written; `None` if it is to pass
+    /// through its cell.
+    reader: Option<&'f mut dyn Follow>,
     /// The reply was received so, with this status code; the cell is to be freed.
     answered: Option<(u32, Taken<'a>)>,
 }
@@ -49,18 +46,13 @@ pub(super) struct OwnReply<'a, 'f> {
 impl<'a, 'f> OwnReply<'a, 'f> {
     /// One that is read where it was received, if it can be: whoever leads must look, before it gives up the
     /// lead, whether it [was](Self::into_answered).
-    pub(super) fn in_hand(calls: &'a CallTable, ticket: Ticket) -> Self {
-        Self { calls, ticket, cell: calls.cell_of(ticket), in_hand: true, follow: None, answered: None }
-    }
-
-    /// The same, which is read while it is written, if it is long.
-    pub(super) fn following(self, follow: Follow<'f>) -> Self {
-        Self { follow: Some(follow), ..self }
+    pub(super) fn in_hand(calls: &'a CallTable, ticket: Ticket, reader: &'f mut dyn Follow) -> Self {
+        Self { reader: Some(reader), ..Self::in_cell(calls, ticket) }
     }
 
     /// One that is taken from its cell.
     pub(super) fn in_cell(calls: &'a CallTable, ticket: Ticket) -> Self {
-        Self { in_hand: false, ..Self::in_hand(calls, ticket) }
+        Self { calls, ticket, cell: calls.cell_of(ticket), reader: None, answered: None }
     }
 
     /// Status code and cell of a reply that lies where it was received; else, if there is one, it lies in the
@@ -84,7 +76,7 @@ impl Awaited for OwnReply<'_, '_> {
 
     #[inline(always)]
     fn offer(&mut self, call_id: u32, code: u32) -> Result<bool, Violation> {
-        if !self.in_hand || call_id != self.ticket.call_id {
+        if self.reader.is_none() || call_id != self.ticket.call_id {
             return Ok(false);
         }
         self.answered = Some((code, self.calls.answered(self.ticket, self.cell)?));
@@ -92,12 +84,9 @@ impl Awaited for OwnReply<'_, '_> {
     }
 
     fn follow(&mut self, call_id: u32, code: u32, coming: &mut Coming) -> Result<bool, Violation> {
-        let Some(follow) = &mut self.follow else { return Ok(false) };
-        if call_id != self.ticket.call_id || code != 0 || !follow(coming) {
-            return Ok(false);
-        }
-        self.answered = Some((code, self.calls.answered(self.ticket, self.cell)?));
-        Ok(true)
+        let is_ours = call_id == self.ticket.call_id && code == 0;
+        let is_read = is_ours && self.reader.as_mut().is_some_and(|reader| reader.follow(coming));
+        if is_read { self.offer(call_id, code) } else { Ok(false) }
     }
 }
 

@@ -270,7 +270,7 @@ impl<'a> OnRing<'a> {
         read: &impl ReadReply<R>,
         beside_others: bool,
     ) -> Option<Result<R, Status>> {
-        let outcome = self.core.wait_briefly(self.ticket(), beside_others, read)?;
+        let outcome = self.core.wait_briefly(self.ticket(), self.deadline, beside_others, read)?;
         self.ticket = None;
         Some(outcome)
     }

@@ -4,7 +4,6 @@
 //! for everybody; else it parks until its cell is served or the lead is free. A channel has no thread of its
 //! own, so an idle one costs nothing.
 
-use std::panic;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,10 +21,10 @@ use crate::client::lead::Lead;
 #[cfg(feature = "tokio")]
 use crate::client::looking::Looking;
 use crate::client::method::Method;
-use crate::client::reading::{Followed, ReadReply};
+use crate::client::reading::{ReadReply, Reader};
 use crate::client::space::SpaceWaiters;
 use crate::client::streams::Places;
-use crate::connection::{Arrived, Coming, Link, SendFailure};
+use crate::connection::{Link, SendFailure};
 use crate::ring::Entry;
 use crate::rpc::Status;
 use crate::sync::AtomicBool;
@@ -100,18 +99,14 @@ impl Core {
             let stop = self.run_among_others(ticket.index(), deadline, &mut own);
             return self.collect(ticket, stop, read);
         };
-        let mut followed = None;
-        let mut follow = |coming: &mut Coming| {
-            followed = read.follow(coming);
-            followed.is_some()
-        };
-        let mut own = OwnReply::in_hand(&self.calls, ticket).following(&mut follow);
+        let mut reader = Reader::new(read, deadline);
+        let mut own = OwnReply::in_hand(&self.calls, ticket, &mut reader);
         let stop = leader.drive(self, deadline, &mut own);
         let Some((code, cell)) = own.into_answered() else {
             drop(leader);
             return self.collect(ticket, stop, read);
         };
-        let result = read_in_hand(&leader, code, followed, read);
+        let result = reader.finish(code, leader.received());
         // The lead first: who comes next needs it more than a cell.
         drop(leader);
         drop(cell);
@@ -123,19 +118,16 @@ impl Core {
     pub(super) fn wait_briefly<R>(
         &self,
         ticket: Ticket,
+        deadline: Option<Instant>,
         beside_others: bool,
         read: &impl ReadReply<R>,
     ) -> Option<Result<R, Status>> {
         let mut leader = self.lead.try_lead_directly()?;
-        let mut followed = None;
-        let mut follow = |coming: &mut Coming| {
-            followed = read.follow(coming);
-            followed.is_some()
-        };
-        let mut own = OwnReply::in_hand(&self.calls, ticket).following(&mut follow);
+        let mut reader = Reader::new(read, deadline);
+        let mut own = OwnReply::in_hand(&self.calls, ticket, &mut reader);
         let stop = leader.glance(self, &mut own, beside_others);
         if let Some((code, cell)) = own.into_answered() {
-            let result = read_in_hand(&leader, code, followed, read);
+            let result = reader.finish(code, leader.received());
             drop(leader);
             drop(cell);
             return Some(result);
@@ -312,21 +304,6 @@ impl Drop for Core {
     fn drop(&mut self) {
         // They end.
         self.lead.wake_drivers();
-    }
-}
-
-/// Reads a reply that lies where the leader has received it, unless it was read while it came.
-#[inline(always)]
-fn read_in_hand<R>(
-    leader: &Driver,
-    code: u32,
-    followed: Followed<R>,
-    read: &impl ReadReply<R>,
-) -> Result<R, Status> {
-    match followed {
-        None => read.read_with(code, Arrived { inline: leader.received(), outside: &mut None }),
-        Some(Ok(result)) => result,
-        Some(Err(panic)) => panic::resume_unwind(panic),
     }
 }
 

@@ -1,9 +1,12 @@
 //! What becomes of a reply.
 
+use std::panic;
 use std::thread;
+use std::time::Instant;
 
 use crate::client::reconnect::received;
 use crate::connection::{Arrived, Coming};
+use crate::ring::Inline;
 use crate::rpc::{CodecError, Decode, Response, Status};
 
 /// What came of a reply that was read while it came: `None` if it was not. A decoder may have panicked.
@@ -14,8 +17,8 @@ pub(super) trait ReadReply<R> {
     /// Reads one that is no failure.
     fn read(&self, payload: Arrived<'_>) -> Result<R, Status>;
 
-    /// Reads one while it comes, if that can be.
-    fn follow(&self, _coming: &mut Coming) -> Followed<R> {
+    /// Reads one while it comes, if that can be, and until then.
+    fn follow(&self, _coming: &mut Coming, _deadline: Option<Instant>) -> Followed<R> {
         None
     }
 
@@ -50,9 +53,47 @@ impl<M: Decode> ReadReply<Response<M>> for ReadMessage {
     }
 
     #[cold]
-    fn follow(&self, coming: &mut Coming) -> Followed<Response<M>> {
+    fn follow(&self, coming: &mut Coming, deadline: Option<Instant>) -> Followed<Response<M>> {
         let response = |message| Response::received(message, None);
-        Some(coming.decode()?.map(|decoded| decoded.map(response).map_err(|error| undecodable(&error))))
+        let read = coming.decode(deadline)?;
+        Some(read.map(|decoded| decoded.map(response).map_err(|error| undecodable(&error))))
+    }
+}
+
+/// Reads a successful reply while it comes: a [`Reader`], whatever it makes of it.
+pub(super) trait Follow {
+    /// True if the reply was read, all of it.
+    fn follow(&mut self, coming: &mut Coming) -> bool;
+}
+
+/// A caller who reads its reply where it is received.
+pub(super) struct Reader<'r, T, R> {
+    read: &'r T,
+    deadline: Option<Instant>,
+    followed: Followed<R>,
+}
+
+impl<'r, T: ReadReply<R>, R> Reader<'r, T, R> {
+    #[inline(always)]
+    pub(super) fn new(read: &'r T, deadline: Option<Instant>) -> Self {
+        Self { read, deadline, followed: None }
+    }
+
+    /// What came of the reply: it was read while it came, or is inside the entry.
+    #[inline(always)]
+    pub(super) fn finish(self, code: u32, inline: Inline<'_>) -> Result<R, Status> {
+        match self.followed {
+            None => self.read.read_with(code, Arrived { inline, outside: &mut None }),
+            Some(Ok(result)) => result,
+            Some(Err(panic)) => panic::resume_unwind(panic),
+        }
+    }
+}
+
+impl<T: ReadReply<R>, R> Follow for Reader<'_, T, R> {
+    fn follow(&mut self, coming: &mut Coming) -> bool {
+        self.followed = self.read.follow(coming, self.deadline);
+        self.followed.is_some()
     }
 }
 

@@ -24,8 +24,7 @@ const FOLLOWED: RangeInclusive<usize> = 32 << 10..=16 << 20;
 /// and more than it is mostly interrupted for.
 const PATIENCE: Duration = Duration::from_micros(250);
 
-/// How long it waits and decodes in all, however small the pieces are: by so much a caller may overrun its
-/// deadline.
+/// How long it waits and decodes in all, however small the pieces are.
 const LONGEST: Duration = Duration::from_millis(20);
 
 /// A message on its way.
@@ -108,15 +107,19 @@ impl Coming {
         (Private::pooled(self.copy), elapsed)
     }
 
-    /// Decodes it while it comes. `None` if the rest does not come in time, or the type cannot be decoded so:
-    /// then the message is still on its way. Else that was all of it; a decoder that panicked is the caller's
-    /// to go on with.
-    pub(crate) fn decode<M: Decode>(&mut self) -> Option<thread::Result<Result<M, CodecError>>> {
+    /// Decodes it while it comes. `None` if the rest does not come in time, which the call's deadline bounds,
+    /// or the type cannot be decoded so: then the message is still on its way. Else that was all of it; a
+    /// decoder that panicked is the caller's to go on with.
+    pub(crate) fn decode<M: Decode>(
+        &mut self,
+        deadline: Option<Instant>,
+    ) -> Option<thread::Result<Result<M, CodecError>>> {
         if !M::IN_PIECES {
             return None;
         }
-        let len = self.len();
-        let mut follower = Follower { coming: self, at: 0, seen: 0 };
+        let (len, longest) = (self.len(), self.since + LONGEST);
+        let until = deadline.map_or(longest, |deadline| deadline.min(longest));
+        let mut follower = Follower { coming: self, until, at: 0, seen: 0 };
         let mut reading = Reading::coming(len, &mut follower);
         // Unwind safe: what was decoded is dropped, and the message is as it was.
         let decoded = panic::catch_unwind(AssertUnwindSafe(|| M::decode(&mut reading)));
@@ -142,6 +145,8 @@ impl Coming {
 /// Waits for a message in its decoder's stead.
 struct Follower<'a> {
     coming: &'a mut Coming,
+    /// When it gives up at the latest.
+    until: Instant,
     /// Bytes that were copied.
     at: usize,
     /// Bytes that are there.
@@ -153,9 +158,10 @@ impl Follower<'_> {
     /// rely on: whoever follows the message from here sees that again.
     #[cold]
     fn wait(&mut self) -> bool {
-        let Self { coming, seen, .. } = self;
-        let left = (coming.since + LONGEST).saturating_duration_since(Instant::now());
-        if !spin_until(left.min(PATIENCE), || coming.has_news()) {
+        let Self { coming, until, seen, .. } = self;
+        let left = until.saturating_duration_since(Instant::now());
+        // A peer that always has one byte more must not outlast that either.
+        if left.is_zero() || !spin_until(left.min(PATIENCE), || coming.has_news()) {
             coming.kept_waiting = true;
             return false;
         }

@@ -30,7 +30,7 @@ use crate::connection::received::{Arrived, Outside};
 use crate::connection::segments::PeerSegments;
 use crate::connection::send::SendFailure;
 use crate::error::Violation;
-use crate::ring::{Backoff, Body, Consumer, Entry, Inline, Kind, Next, Pace, Shape, Sleeper};
+use crate::ring::{Backoff, Body, Consumer, Entry, Inline, Kind, Next, Pace, Sleeper};
 use crate::wire::Message;
 
 /// Which side of the connection this is: it decides which entries may come.
@@ -281,12 +281,10 @@ impl Session {
         handler: &mut DynHandler<'_, R>,
     ) -> Result<Polled<R>, Violation> {
         let entry = &self.entry;
-        let is_whole_call = match (self.role, entry.kind()) {
-            (Role::Server, Kind::Request) => entry.shape() == Shape::Unary,
-            (Role::Client, Kind::Reply) => true,
-            _ => false,
-        };
-        if is_whole_call && self.arrivals.is_empty() && coming.may_be_followed() && self.following.may_try() {
+        // Admission has seen to it that it is of no stream.
+        let may_come =
+            matches!((self.role, entry.kind()), (Role::Server, Kind::Request) | (Role::Client, Kind::Reply));
+        if may_come && self.arrivals.is_empty() && coming.may_be_followed() && self.following.may_try() {
             if let Some(outcome) = handler.follow(entry, &mut coming)? {
                 self.following.succeeded();
                 if self.role == Role::Client {

@@ -109,17 +109,15 @@ impl Buf for Reading<'_> {
     #[inline]
     fn advance(&mut self, count: usize) {
         assert!(count <= self.left, "advanced past the end of a payload");
-        let mut count = count;
-        while !self.given_up && count > self.there.remaining() {
-            let shown = self.there.remaining();
+        let end = self.left - count;
+        while self.left > end {
+            if self.given_up {
+                self.left = end;
+                return;
+            }
+            let shown = self.there.remaining().min(self.left - end);
             self.there.advance(shown);
             self.left -= shown;
-            count -= shown;
-            self.move_window();
-        }
-        self.left -= count;
-        if !self.given_up {
-            self.there.advance(count);
             self.move_window();
         }
     }

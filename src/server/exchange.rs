@@ -360,7 +360,8 @@ impl<'a> Held<'a> {
 
     #[cold]
     fn decode_coming<Req: Decode>(&mut self) -> Result<(Req, Option<Box<Metadata>>), Status> {
-        match self.coming.as_mut().and_then(|coming| coming.decode()) {
+        let deadline = self.call.deadline;
+        match self.coming.as_mut().and_then(|coming| coming.decode(deadline)) {
             Some(Ok(decoded)) => decoded.map(|message| (message, None)).map_err(|error| undecodable(&error)),
             Some(Err(panic)) => panic::resume_unwind(panic),
             // Nobody is told: it is too early.
