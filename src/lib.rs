@@ -192,7 +192,21 @@ pub use prost_types;
 /// What generated code names.
 #[doc(hidden)]
 pub mod __private {
-    pub use prost;
+    /// prost, except that text is checked as it is decoded.
+    pub mod prost {
+        pub use ::prost::*;
+
+        pub mod encoding {
+            pub use ::prost::encoding::*;
+
+            pub mod string {
+                pub use ::prost::encoding::string::*;
+
+                // A name of its own goes before one of a glob.
+                pub use crate::rpc::text::{merge, merge_repeated};
+            }
+        }
+    }
 }
 
 /// Includes the messages and stubs that `mmap-rpc-build` generated for a package.

@@ -14,6 +14,7 @@ mod record;
 mod request;
 mod room;
 mod status;
+pub(crate) mod text;
 mod waiting;
 mod wanted;
 

@@ -5,6 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::{Buf, BufMut, Bytes};
 use mmap_rpc::{Channel, Code, Method, Request, Response, Server, Status};
+use prost::Message;
+use testkit::proto::FailRequest;
 use testkit::{LocalServer, PATIENCE, noise};
 
 use crate::text;
@@ -13,8 +15,9 @@ use crate::watch::{alone, holdings, nothing_left_since};
 const ECHO: &str = "/following.Whole/Echo";
 const PANIC: &str = "/following.Whole/Panic";
 
-/// Fields that a decoder takes in different ways.
+/// Fields that a decoder takes in different ways, derived as those of generated messages are.
 #[derive(Clone, PartialEq, prost::Message)]
+#[prost(prost_path = "mmap_rpc::__private::prost")]
 struct Mixed {
     #[prost(string, tag = "1")]
     text: String,
@@ -37,7 +40,7 @@ impl Mixed {
         let bytes = noise(part, seed);
         let shared = [1, 100, 1023, 1024, 5000, part / 3, part / 2];
         Self {
-            text: text(part + seed as usize % 7),
+            text: text(part + seed as usize % 7).replace('c', "한"),
             shared: shared.iter().map(|&len| bytes.slice(..len.min(part))).collect(),
             own: noise(part, seed + 1).to_vec(),
             words: (0..part as u64 / 8).map(|word| word * seed).collect(),
@@ -105,6 +108,36 @@ fn messages_of_all_kinds_come_back() {
     }
     drop(channel);
     nothing_left_since(before);
+}
+
+/// Bytes that know how many of them were ever taken at once.
+struct Taken<'a> {
+    rest: &'a [u8],
+    most: usize,
+}
+
+impl Buf for Taken<'_> {
+    fn remaining(&self) -> usize {
+        self.rest.len()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.rest
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.most = self.most.max(count);
+        self.rest.advance(count);
+    }
+}
+
+#[test]
+fn generated_messages_take_a_text_in_pieces() {
+    let message = FailRequest { code: 1, text: text(1 << 20) };
+    let encoded = message.encode_to_vec();
+    let mut taken = Taken { rest: &encoded, most: 0 };
+    assert!(FailRequest::decode(&mut taken).unwrap() == message, "another message");
+    assert!(taken.most <= 64 << 10, "a piece of {} bytes, checked when it has left the cache", taken.most);
 }
 
 #[cfg(feature = "tokio")]

@@ -3,7 +3,7 @@
 //!
 //! The text is a `string` field, so whoever decodes it checks that it is UTF-8, and every message carries a
 //! copy: into a buffer and out of it, for Set and for Get. Neither side makes others: messages are kept and
-//! sent as [`Lent`], which shares what prost derived.
+//! sent as [`Lent`], which shares what prost derived, as it derives generated messages (their `prost_path`).
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -33,6 +33,7 @@ pub const KEY: &str = "headline";
 
 /// Stores a value.
 #[derive(Clone, PartialEq, prost::Message)]
+#[prost(prost_path = "::mmap_rpc::__private::prost")]
 pub struct SetRequest {
     /// Where to find it.
     #[prost(string, tag = "1")]
@@ -44,6 +45,7 @@ pub struct SetRequest {
 
 /// The value is stored.
 #[derive(Clone, PartialEq, prost::Message)]
+#[prost(prost_path = "::mmap_rpc::__private::prost")]
 pub struct SetReply {
     /// Always.
     #[prost(bool, tag = "1")]
@@ -52,6 +54,7 @@ pub struct SetReply {
 
 /// Asks for a value.
 #[derive(Clone, PartialEq, prost::Message)]
+#[prost(prost_path = "::mmap_rpc::__private::prost")]
 pub struct GetRequest {
     /// Where it was stored.
     #[prost(string, tag = "1")]
@@ -60,6 +63,7 @@ pub struct GetRequest {
 
 /// The value.
 #[derive(Clone, PartialEq, prost::Message)]
+#[prost(prost_path = "::mmap_rpc::__private::prost")]
 pub struct GetReply {
     /// What was stored last.
     #[prost(string, tag = "1")]
