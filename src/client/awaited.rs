@@ -40,17 +40,19 @@ pub(super) struct OwnReply<'a, 'f> {
     /// through its cell.
     reader: Option<&'f mut dyn Follow>,
     /// The reply was received so, with this status code; the cell is to be freed.
-    answered: Option<(u32, Taken<'a>)>,
+    answered: Option<u32>,
 }
 
 impl<'a, 'f> OwnReply<'a, 'f> {
     /// One that is read where it was received, if it can be: whoever leads must look, before it gives up the
     /// lead, whether it [was](Self::into_answered).
+    #[inline(always)]
     pub(super) fn in_hand(calls: &'a CallTable, ticket: Ticket, reader: &'f mut dyn Follow) -> Self {
         Self { reader: Some(reader), ..Self::in_cell(calls, ticket) }
     }
 
     /// One that is taken from its cell.
+    #[inline(always)]
     pub(super) fn in_cell(calls: &'a CallTable, ticket: Ticket) -> Self {
         Self { calls, ticket, cell: calls.cell_of(ticket), reader: None, answered: None }
     }
@@ -59,7 +61,8 @@ impl<'a, 'f> OwnReply<'a, 'f> {
     /// cell.
     #[inline(always)]
     pub(super) fn into_answered(self) -> Option<(u32, Taken<'a>)> {
-        self.answered
+        // Made here and not where the reply is received: it would be written there, and read in wider words.
+        self.answered.map(|code| (code, self.calls.answered(self.ticket, self.cell)))
     }
 }
 
@@ -79,7 +82,8 @@ impl Awaited for OwnReply<'_, '_> {
         if self.reader.is_none() || call_id != self.ticket.call_id {
             return Ok(false);
         }
-        self.answered = Some((code, self.calls.answered(self.ticket, self.cell)?));
+        self.cell.answer_in_hand()?;
+        self.answered = Some(code);
         Ok(true)
     }
 

@@ -19,10 +19,13 @@ pub(super) const SPACE_PATIENCE: Duration = Duration::from_secs(30);
 
 impl Core {
     /// Checks that a call can be made at all and takes a cell for it.
-    #[inline]
+    ///
+    /// Inline, as all of the way to the ring: what would be handed on in memory is written in parts and read
+    /// whole, for which the processor waits.
+    #[inline(always)]
     pub(super) fn begin(&self, method: Method, deadline: Option<Instant>) -> Result<Unsent<'_>, Status> {
         self.check(method)?;
-        let ticket = self.claim_cell(|| self.calls.claim())?;
+        let ticket = self.claim()?;
         Ok(Unsent { core: self, ticket, deadline })
     }
 
@@ -39,7 +42,8 @@ impl Core {
                 "one of the sides takes no streams: its stream_window is zero",
             ));
         }
-        let ticket = self.claim_cell(|| self.calls.claim_for_streams(flow))?;
+        let claim = || self.calls.claim_for_streams(flow);
+        let ticket = claim().map_or_else(|| self.claim_after_reaping(claim), Ok)?;
         Ok(Unsent { core: self, ticket, deadline })
     }
 
@@ -51,12 +55,12 @@ impl Core {
         method.check(self.id)
     }
 
-    /// A cell, by `claim`.
+    /// A cell.
     #[inline(always)]
-    fn claim_cell(&self, claim: impl Fn() -> Option<Ticket>) -> Result<Ticket, Status> {
-        match claim() {
+    fn claim(&self) -> Result<Ticket, Status> {
+        match self.calls.claim() {
             Some(ticket) => Ok(ticket),
-            None => self.claim_after_reaping(claim),
+            None => self.claim_after_reaping(|| self.calls.claim()),
         }
     }
 
@@ -115,7 +119,7 @@ impl Core {
             Err(SendFailure::Failed(status)) => return Err(status),
             Err(SendFailure::Wait) => {
                 // Whoever waits needs a cell to be woken at.
-                let ticket = self.claim_cell(|| self.calls.claim())?;
+                let ticket = self.claim()?;
                 Unsent { core: self, ticket, deadline: None }.once_there_is_space(claim)?
             }
         };
@@ -152,13 +156,13 @@ impl Unsent<'_> {
     }
 
     /// What the request's entry begins with.
-    #[inline]
+    #[inline(always)]
     pub(super) fn head(&self, method: Method) -> Result<Head, Status> {
         self.head_of(method, Shape::Unary)
     }
 
     /// The same for a call with streams.
-    #[inline]
+    #[inline(always)]
     pub(super) fn head_of(&self, method: Method, shape: Shape) -> Result<Head, Status> {
         let deadline_us = self.deadline.map_or(Ok(0), remaining_us)?;
         let (method, call_id) = (method.id(), self.ticket.call_id);
@@ -173,11 +177,33 @@ impl Unsent<'_> {
     ) -> Result<T, Status> {
         match attempt() {
             Ok(value) => Ok(value),
-            Err(SendFailure::Wait) => {
+            Err(failure) => self.wait_after(failure, attempt),
+        }
+    }
+
+    /// The same after a request could not be sent.
+    #[cold]
+    pub(super) fn again(
+        &self,
+        failure: SendFailure,
+        method: Method,
+        mut send: impl FnMut(Head) -> Result<(), SendFailure>,
+    ) -> Result<(), Status> {
+        self.wait_after(failure, || send(self.head(method).map_err(SendFailure::Failed)?))
+    }
+
+    #[cold]
+    fn wait_after<T>(
+        &self,
+        failure: SendFailure,
+        attempt: impl FnMut() -> Result<T, SendFailure>,
+    ) -> Result<T, Status> {
+        match failure {
+            SendFailure::Wait => {
                 let until = patience_until(self.deadline);
                 self.core.wait_for_space(self.ticket.index(), Some(until), no_space, attempt)
             }
-            Err(SendFailure::Failed(status)) => Err(status),
+            SendFailure::Failed(status) => Err(status),
         }
     }
 

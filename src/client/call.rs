@@ -105,7 +105,7 @@ impl<'a, Req: Encode, Resp: Decode> Call<'a, Req, Resp> {
     /// # Errors
     /// As [`wait`](Self::wait), where the call cannot be sent. Waits only for room to send; on a
     /// [classic](crate::Channel::connect_classic) channel, for a connection that no other call holds.
-    #[inline]
+    #[inline(always)]
     pub fn start(self) -> Result<Pending<'a, Resp>, Status> {
         let mut record = Record::begin(Side::Client, self.method.name());
         let _entered = record.enter();
@@ -119,7 +119,7 @@ impl<'a, Req: Encode, Resp: Decode> Call<'a, Req, Resp> {
     }
 
     /// The same, where the call is recorded elsewhere.
-    #[inline]
+    #[inline(always)]
     pub(super) fn send(self) -> Result<InFlight<'a>, Status> {
         let Route::Ring(core) = self.route else { return self.send_elsewhere() };
         let (ticket, deadline) = self.send_on(core)?;
@@ -133,7 +133,12 @@ impl<'a, Req: Encode, Resp: Decode> Call<'a, Req, Resp> {
         let unsent = core.begin(self.method, deadline)?;
         let (head, len) = (unsent.head(self.method)?, self.request.get_ref().encoded_len());
         let mut prepared = None;
-        unsent.once_there_is_space(|| send_message(&core.link, head, &self.request, len, &mut prepared))?;
+        // Apart from those that may follow, so that it is in line and leaves nothing in memory for them.
+        if let Err(failure) = send_message(&core.link, head, &self.request, len, &mut prepared) {
+            unsent.again(failure, self.method, |head| {
+                send_message(&core.link, head, &self.request, len, &mut prepared)
+            })?;
+        }
         Ok((unsent.sent(), deadline))
     }
 

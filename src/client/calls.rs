@@ -97,7 +97,7 @@ impl CallTable {
     }
 
     /// Takes a free cell. `None` when every cell is in flight.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn claim(&self) -> Option<Ticket> {
         self.claim_index().map(|index| self.begin(index))
     }
@@ -181,15 +181,15 @@ impl CallTable {
         }
     }
 
-    /// Marks a call whose reply its own caller has in hand, being the leader: nobody else can change `cell`,
-    /// the call's. It is free when the result is dropped.
+    /// The call in `cell`, whose reply its own caller [has in hand](Cell::answer_in_hand). The cell is free
+    /// when the result is dropped.
     ///
-    /// # Errors
-    /// If the call has its reply already.
+    /// # Panics
+    /// If it has not.
     #[inline]
-    pub(crate) fn answered<'a>(&'a self, ticket: Ticket, cell: &'a Cell) -> Result<Taken<'a>, Violation> {
-        cell.answered()?;
-        Ok(Taken { table: self, cell, index: ticket.index() })
+    pub(crate) fn answered<'a>(&'a self, ticket: Ticket, cell: &'a Cell) -> Taken<'a> {
+        assert!(cell.is_to_be_taken(), "a call without its reply");
+        Taken { table: self, cell, index: ticket.index() }
     }
 
     /// The reply, if it is there, where it lies; the ticket is then used up.

@@ -123,7 +123,11 @@ impl<'a> RawCall<'a> {
         let unsent = core.begin(self.method, deadline)?;
         let head = unsent.head(self.method)?;
         let (body, metadata, mut prepared) = (&mut self.body, &self.metadata, None);
-        unsent.once_there_is_space(|| send_bytes(&core.link, head, body, metadata, &mut prepared))?;
+        if let Err(failure) = send_bytes(&core.link, head, body, metadata, &mut prepared) {
+            unsent.again(failure, self.method, |head| {
+                send_bytes(&core.link, head, body, metadata, &mut prepared)
+            })?;
+        }
         Ok((unsent.sent(), deadline))
     }
 

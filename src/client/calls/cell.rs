@@ -144,7 +144,7 @@ impl Cell {
     /// Marks a call whose reply its own caller has in hand, being the leader: nobody else can change the
     /// cell.
     #[inline]
-    pub(super) fn answered(&self) -> Result<(), Violation> {
+    pub(crate) fn answer_in_hand(&self) -> Result<(), Violation> {
         // Relaxed: the caller put it to PENDING, and if another leader has been here since, taking the lead
         // after it has acquired that.
         let seen = self.state.load(Ordering::Relaxed);

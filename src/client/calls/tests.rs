@@ -33,14 +33,16 @@ fn a_reply_reaches_its_call_and_no_later_one() {
 fn a_call_answered_by_its_own_leader_is_over() {
     let table = CallTable::new(1);
     let ticket = table.claim().unwrap();
-    let taken = table.answered(ticket, table.cell_of(ticket)).unwrap();
-    assert!(table.answered(ticket, table.cell_of(ticket)).is_err(), "a second reply");
+    let cell = table.cell_of(ticket);
+    cell.answer_in_hand().unwrap();
+    assert!(cell.answer_in_hand().is_err(), "a second reply");
+    let taken = table.answered(ticket, cell);
     assert!(table.deliver(ticket.call_id, reply(0)).is_err(), "and through the cell");
     assert!(table.claim().is_none(), "its number is in use until the caller has left the lead");
     drop(taken);
     let next = table.claim().unwrap();
     table.deliver(next.call_id, reply(0)).unwrap();
-    assert!(table.answered(next, table.cell_of(next)).is_err(), "after the cell has its reply");
+    assert!(table.cell_of(next).answer_in_hand().is_err(), "after the cell has its reply");
 }
 
 #[test]
