@@ -282,7 +282,7 @@ impl<'a> OnRing<'a> {
 
     /// Takes what the waiting has brought.
     #[inline]
-    pub(super) fn collect<R>(mut self, stop: Stop, read: &impl ReadReply<R>) -> Result<R, Status> {
+    pub(super) fn collect<R>(&mut self, stop: Stop, read: &impl ReadReply<R>) -> Result<R, Status> {
         let ticket = self.ticket();
         self.ticket = None;
         self.core.collect(ticket, stop, read)
