@@ -2,15 +2,26 @@
 //!
 //! That is why no slice of them exists. The type hands out raw pointers, and the layers above turn those
 //! into atomics or copy from them.
+//!
+//! A large one lies where the kernel can map huge pages, and its owner asks for some: then the processor
+//! finds 2 MiB by what it remembers, where it would else look up each 4 KiB, in a virtual machine twice.
 
+use std::ffi::c_int;
 use std::fmt;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
+use rustix::mm::{MapFlags, ProtFlags};
 
 use crate::os::fork::ForkMark;
+
+/// Bytes of a huge page: on x86-64, and with pages of 4 KiB elsewhere. A mapping of as many is a large one.
+const HUGE_PAGE: usize = 2 << 20;
+
+/// `MADV_COLLAPSE`, of Linux 6.1: `libc` has no name for it on all systems.
+const COLLAPSE: c_int = 25;
 
 /// A mapping that lasts until it is dropped.
 ///
@@ -18,8 +29,11 @@ use crate::os::fork::ForkMark;
 /// access. A forked child does not inherit the pages (`MADV_DONTFORK`), so it cannot write into a region
 /// that its parent still owns.
 pub(crate) struct Mapping {
-    /// Dropped by hand: see `drop`.
+    /// Dropped by hand: see `drop`. Of a large one, the range of addresses that it was placed in.
     raw: ManuallyDrop<MmapRaw>,
+    /// Where it begins within those, and its length.
+    start: usize,
+    len: usize,
     writable: bool,
     mapped_by: ForkMark,
 }
@@ -30,14 +44,21 @@ const _: () = {
 };
 
 impl Mapping {
-    /// Maps the first `len` bytes of `fd` read-write and populates them.
+    /// Maps the first `len` bytes of `fd` read-write and populates them. Huge pages take the place of those
+    /// that a large memory file has, if the kernel has some.
     pub(crate) fn writable(fd: BorrowedFd<'_>, len: usize) -> io::Result<Self> {
+        if len >= HUGE_PAGE {
+            return Self::placed(fd, len, true);
+        }
         let raw = MmapOptions::new().len(len).populate().map_raw(fd.as_raw_fd())?;
         Self::unshared_with_children(raw, true)
     }
 
     /// Maps the first `len` bytes of `fd` for reading only and populates them.
     pub(crate) fn read_only(fd: BorrowedFd<'_>, len: usize) -> io::Result<Self> {
+        if len >= HUGE_PAGE {
+            return Self::placed(fd, len, false);
+        }
         let raw = MmapOptions::new().len(len).populate().map_raw_read_only(fd.as_raw_fd())?;
         Self::unshared_with_children(raw, false)
     }
@@ -48,14 +69,43 @@ impl Mapping {
         Self::unshared_with_children(anonymous.into(), true)
     }
 
+    /// Maps at the start of a huge page.
+    ///
+    /// `MADV_COLLAPSE` works whatever the system's settings say of huge pages, which mostly forbid them to
+    /// memory files, and takes no longer than to map the small pages that it replaces.
+    fn placed(fd: BorrowedFd<'_>, len: usize, writable: bool) -> io::Result<Self> {
+        // Addresses, and no memory as long as nobody touches it.
+        let room = MmapOptions::new().len(len + HUGE_PAGE).no_reserve_swap().map_anon()?;
+        let room = MmapRaw::from(room);
+        let start = room.as_ptr().addr().next_multiple_of(HUGE_PAGE) - room.as_ptr().addr();
+        let rights = if writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
+        let flags = MapFlags::SHARED | MapFlags::FIXED;
+        // SAFETY: the range lies within `room`, which is ours and of which nothing is in use.
+        unsafe { rustix::mm::mmap(room.as_mut_ptr().add(start).cast(), len, rights, flags, fd, 0)? };
+        let mapping = Self::at(room, start, len, writable)?;
+        if writable {
+            // Without huge pages all is as before. SAFETY: it is our mapping, whose contents stay the same.
+            let _ = unsafe { libc::madvise(mapping.as_mut_ptr().cast(), len, COLLAPSE) };
+        }
+        let populate = if writable { Advice::PopulateWrite } else { Advice::PopulateRead };
+        // Where the kernel does not know it, pages are mapped when they are touched.
+        let _ = mapping.raw.advise_range(populate, start, len);
+        Ok(mapping)
+    }
+
     fn unshared_with_children(raw: MmapRaw, writable: bool) -> io::Result<Self> {
-        raw.advise(Advice::DontFork)?;
-        Ok(Self { raw: ManuallyDrop::new(raw), writable, mapped_by: ForkMark::get() })
+        let len = raw.len();
+        Self::at(raw, 0, len, writable)
+    }
+
+    fn at(raw: MmapRaw, start: usize, len: usize, writable: bool) -> io::Result<Self> {
+        raw.advise_range(Advice::DontFork, start, len)?;
+        Ok(Self { raw: ManuallyDrop::new(raw), start, len, writable, mapped_by: ForkMark::get() })
     }
 
     /// The first byte.
     pub(crate) fn as_ptr(&self) -> *const u8 {
-        self.raw.as_ptr()
+        self.raw.as_ptr().wrapping_add(self.start)
     }
 
     /// The first byte, for writing.
@@ -64,12 +114,12 @@ impl Mapping {
     /// If the mapping is read-only: a write through the pointer would raise SIGSEGV far from the mistake.
     pub(crate) fn as_mut_ptr(&self) -> *mut u8 {
         assert!(self.writable, "the mapping is read-only");
-        self.raw.as_mut_ptr()
+        self.raw.as_mut_ptr().wrapping_add(self.start)
     }
 
     /// Length in bytes.
     pub(crate) fn len(&self) -> usize {
-        self.raw.len()
+        self.len
     }
 
     /// Whether this side may write.
@@ -121,6 +171,13 @@ mod tests {
         Some((permissions, flags))
     }
 
+    /// How many mappings of a file there are.
+    fn mappings_of(file: &std::fs::File) -> usize {
+        let inode = std::os::unix::fs::MetadataExt::ino(&file.metadata().unwrap()).to_string();
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        maps.lines().filter(|line| line.split_whitespace().nth(4) == Some(&inode)).count()
+    }
+
     #[test]
     fn a_write_shows_in_another_mapping_of_the_file() {
         let file = file_of(8192);
@@ -132,6 +189,31 @@ mod tests {
         unsafe {
             ours.as_mut_ptr().add(8191).write_volatile(0xa5);
             assert_eq!(theirs.as_ptr().add(8191).read_volatile(), 0xa5);
+        }
+    }
+
+    #[test]
+    fn a_large_mapping_begins_with_a_huge_page_and_leaves_nothing() {
+        for len in [HUGE_PAGE, HUGE_PAGE + 4096, 3 * HUGE_PAGE - 4096] {
+            let file = file_of(len as u64);
+            let ours = Mapping::writable(file.as_fd(), len).unwrap();
+            let theirs = Mapping::read_only(file.as_fd(), len).unwrap();
+            for (mapping, expected) in [(&ours, "rw-s"), (&theirs, "r--s")] {
+                assert_eq!((mapping.len(), mapping.as_ptr().addr() % HUGE_PAGE), (len, 0));
+                let (permissions, flags) = kernel_view(mapping.as_ptr()).unwrap();
+                assert_eq!(permissions, expected);
+                assert!(flags.split_whitespace().any(|flag| flag == "dc"), "{flags}");
+            }
+            for at in [0, len / 2, len - 1] {
+                // SAFETY: both mappings are `len` bytes long and this thread alone touches them.
+                unsafe {
+                    ours.as_mut_ptr().add(at).write_volatile(0xa5);
+                    assert_eq!(theirs.as_ptr().add(at).read_volatile(), 0xa5);
+                }
+            }
+            assert_eq!(mappings_of(&file), 2);
+            drop((ours, theirs));
+            assert_eq!(mappings_of(&file), 0);
         }
     }
 
