@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 use crate::connection::received::ReceivedSlot;
 use crate::error::Violation;
 use crate::ring::{FillStart, spin_until};
-use crate::rpc::{CodecError, Decode, PooledBuf, Private, Reading, Source};
+use crate::rpc::{CodecError, Decode, LONGEST_COMING, PooledBuf, Private, Reading, Source};
 use crate::slab::{Filling, Level};
 
 /// Lengths of messages that are decoded while they come. What a longer one costs if its peer falls behind, to
 /// be read to its end as zeros, is more than the others that wait here should bear.
-const FOLLOWED: RangeInclusive<usize> = 32 << 10..=16 << 20;
+const FOLLOWED: RangeInclusive<usize> = 32 << 10..=LONGEST_COMING;
 
 /// How long its decoder waits for the next piece: more than a peer takes to write it, fresh pages included,
 /// and more than it is mostly interrupted for.

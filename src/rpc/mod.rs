@@ -26,7 +26,7 @@ pub use interceptor::{IncomingCall, Interceptor, OutgoingCall, Verdict};
 pub use metadata::{MetadataError, MetadataMap, MetadataValue};
 pub(crate) use pool::PooledBuf;
 pub(crate) use private::{Private, Short};
-pub(crate) use reading::{Reading, Source};
+pub(crate) use reading::{LONGEST_COMING, Reading, Source};
 pub(crate) use record::{Entered, IS_ON, Record, Side, Span, lasting};
 pub(crate) use request::Context;
 pub use request::{Request, Response};

@@ -5,6 +5,8 @@
 //! between where it travels and the field where it ends. A decoder cannot stop in the middle, though. So if
 //! the source gives up, it reads zeros to its end, and what it makes of them is thrown away.
 
+use std::sync::LazyLock;
+
 use bytes::{Buf, Bytes};
 
 use crate::rpc::pool::PooledBuf;
@@ -20,8 +22,11 @@ pub(crate) trait Source {
     fn more(&mut self, target: &mut PooledBuf, at_most: usize) -> bool;
 }
 
-/// What a decoder reads that has to come to an end.
-static ZEROS: [u8; 4096] = [0; 4096];
+/// The longest message that is decoded while it comes.
+pub(crate) const LONGEST_COMING: usize = 16 << 20;
+
+/// What a decoder reads that has to come to an end. Nobody writes to it, so that it takes no memory.
+static ZEROS: LazyLock<Vec<u8>> = LazyLock::new(|| vec![0; LONGEST_COMING]);
 
 /// A private payload, read from front to back.
 pub(crate) struct Reading<'s> {
@@ -43,7 +48,11 @@ impl<'s> Reading<'s> {
     }
 
     /// A message of `len` bytes that `source` has.
+    ///
+    /// # Panics
+    /// If it is longer than [`LONGEST_COMING`].
     pub(crate) fn coming(len: usize, source: &'s mut dyn Source) -> Self {
+        assert!(len <= LONGEST_COMING, "too long to be decoded while it comes");
         let there = Private::pooled(PooledBuf::with_room_for(WINDOW));
         let mut reading = Self { there, left: len, source: Some(source), given_up: false };
         reading.move_window();
@@ -86,7 +95,7 @@ impl<'s> Reading<'s> {
             *given_up = !source.more(&mut field, missing);
         }
         if *given_up {
-            return vec![0; len].into();
+            return Bytes::from_static(&ZEROS[..len]);
         }
         if len < SHARE_FROM { Bytes::copy_from_slice(field.as_slice()) } else { Bytes::from_owner(field) }
     }
@@ -101,7 +110,7 @@ impl Buf for Reading<'_> {
     #[inline]
     fn chunk(&self) -> &[u8] {
         if self.given_up {
-            return &ZEROS[..self.left.min(ZEROS.len())];
+            return &ZEROS[..self.left];
         }
         self.there.chunk()
     }
