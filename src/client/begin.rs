@@ -55,7 +55,7 @@ impl Core {
         method.check(self.id)
     }
 
-    /// A cell.
+    /// A cell for a call.
     #[inline(always)]
     fn claim(&self) -> Result<Ticket, Status> {
         match self.calls.claim() {

@@ -9,7 +9,7 @@
 use std::ffi::c_int;
 use std::fmt;
 use std::io;
-use std::mem::ManuallyDrop;
+use std::mem::{self, ManuallyDrop};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
@@ -81,10 +81,17 @@ impl Mapping {
         let rights = if writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
         let flags = MapFlags::SHARED | MapFlags::FIXED;
         // SAFETY: the range lies within `room`, which is ours and of which nothing is in use.
-        unsafe { rustix::mm::mmap(room.as_mut_ptr().add(start).cast(), len, rights, flags, fd, 0)? };
+        let mapped =
+            unsafe { rustix::mm::mmap(room.as_mut_ptr().add(start).cast(), len, rights, flags, fd, 0) };
+        if let Err(error) = mapped {
+            // The kernel may have made a hole there before it failed, and somebody else may have it by now:
+            // what is left of the room stays.
+            mem::forget(room);
+            return Err(error.into());
+        }
         let mapping = Self::at(room, start, len, writable)?;
         if writable {
-            // Without huge pages all is as before. SAFETY: it is our mapping, whose contents stay the same.
+            // SAFETY: it is our mapping, whose contents stay the same. Without huge pages all is as before.
             let _ = unsafe { libc::madvise(mapping.as_mut_ptr().cast(), len, COLLAPSE) };
         }
         let populate = if writable { Advice::PopulateWrite } else { Advice::PopulateRead };
