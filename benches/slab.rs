@@ -1,14 +1,16 @@
-//! Claim and release of one slot: the bit-set against its rivals, on one thread and on two.
+//! Claim and release of one slot: the bit-set against its rivals, on one thread and on two; and an echo of
+//! 4 KiB with it and with stacks that both sides change.
 //!
 //! Each rival keeps 256 slots, as a class does. `cargo bench --bench slab`
 
-use std::hint::black_box;
+use std::hint::{black_box, spin_loop};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Barrier, Mutex};
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use crossbeam_queue::ArrayQueue;
+use crossbeam_utils::CachePadded;
 use mmap_rpc::internals::slab::SlabFixture;
 
 const SLOTS: u32 = 256;
@@ -20,8 +22,8 @@ struct TaggedStack {
 }
 
 impl TaggedStack {
-    fn new() -> Self {
-        let next = (0..SLOTS).map(|n| AtomicU32::new(if n + 1 < SLOTS { n + 1 } else { u32::MAX }));
+    fn new(slots: u32) -> Self {
+        let next = (0..slots).map(|n| AtomicU32::new(if n + 1 < slots { n + 1 } else { u32::MAX }));
         Self { top: AtomicU64::new(0), next: next.collect() }
     }
 
@@ -98,8 +100,15 @@ fn claim_and_release(c: &mut Criterion) {
             }
         });
 
-        let stack = TaggedStack::new();
+        let stack = TaggedStack::new(SLOTS);
         case("tagged_stack", &|_| stack.push(black_box(stack.pop()).unwrap()));
+
+        // What one that is shared cannot do without; each thread has a word of its own here.
+        let words: [CachePadded<AtomicU64>; 2] = Default::default();
+        case("two_locked_instructions", &|me| {
+            black_box(words[me].fetch_or(1, Ordering::Acquire));
+            black_box(words[me].fetch_and(!1, Ordering::Release));
+        });
 
         let list = Mutex::new((0..SLOTS).collect::<Vec<u32>>());
         case("mutex_vec", &|_| {
@@ -119,12 +128,133 @@ fn claim_and_release(c: &mut Criterion) {
     }
 }
 
+/// Bytes of an echoed message, and how many slots a run of them has.
+const MESSAGE: usize = 4096;
+const RUN: u32 = 64;
+
+/// Slots from which one thread takes what another gives back.
+trait Slots: Sync {
+    fn claim(&self) -> u32;
+    fn give_back(&self, slot: u32);
+}
+
+impl Slots for TaggedStack {
+    fn claim(&self) -> u32 {
+        self.pop().expect("few are in use")
+    }
+
+    fn give_back(&self, slot: u32) {
+        self.push(slot);
+    }
+}
+
+impl Slots for SlabFixture {
+    fn claim(&self) -> u32 {
+        let size = MESSAGE as u64;
+        let slot = Self::claim(self, size, 0).unwrap_or_else(|| {
+            self.harvest_for(size).unwrap();
+            Self::claim(self, size, 0).expect("few are in use")
+        });
+        self.publish(slot);
+        slot
+    }
+
+    fn give_back(&self, slot: u32) {
+        Self::give_back(self, slot);
+    }
+}
+
+/// One direction: its slots, their bytes, and where it says in which slot its latest message lies.
+struct Way<'a> {
+    slots: &'a dyn Slots,
+    words: Vec<AtomicU64>,
+    latest: CachePadded<AtomicU64>,
+}
+
+impl<'a> Way<'a> {
+    fn new(slots: &'a dyn Slots) -> Self {
+        let words = (0..RUN as usize * MESSAGE / 8).map(|_| AtomicU64::new(0)).collect();
+        Self { slots, words, latest: CachePadded::default() }
+    }
+
+    fn message(&self, slot: u32) -> &[AtomicU64] {
+        let start = (slot % RUN) as usize * MESSAGE / 8;
+        &self.words[start..start + MESSAGE / 8]
+    }
+
+    fn send(&self, number: u32) {
+        let slot = self.slots.claim();
+        self.message(slot).iter().for_each(|word| word.store(number.into(), Ordering::Relaxed));
+        self.latest.store(u64::from(number) << 32 | u64::from(slot), Ordering::Release);
+    }
+
+    fn receive(&self, number: u32) {
+        let slot = loop {
+            match self.latest.load(Ordering::Acquire) {
+                latest if latest >> 32 == u64::from(number) => break latest as u32,
+                _ => spin_loop(),
+            }
+        };
+        let sum: u64 = self.message(slot).iter().map(|word| word.load(Ordering::Relaxed)).sum();
+        assert_eq!(sum, u64::from(number) * (MESSAGE / 8) as u64);
+        self.slots.give_back(slot);
+    }
+}
+
+/// So many echoes between two threads; nanoseconds of each.
+fn echoes(count: u32, [requests, replies]: [&dyn Slots; 2]) -> f64 {
+    let (requests, replies) = (Way::new(requests), Way::new(replies));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 1..=count {
+                requests.receive(number);
+                replies.send(number);
+            }
+        });
+        let start = Instant::now();
+        for number in 1..=count {
+            requests.send(number);
+            replies.receive(number);
+        }
+        start.elapsed().as_nanos() as f64 / f64::from(count)
+    })
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Prints how long an echo takes with either, and the ratio: the two take turns, because a host moves its
+/// processors nearer to each other and further apart.
+fn echo(_: &mut Criterion) {
+    const TURNS: usize = 41;
+    const ECHOES: u32 = 10_000;
+    let bitsets = [(); 2].map(|()| SlabFixture::new(&[(MESSAGE as u64, RUN)]));
+    let stacks = [(); 2].map(|()| TaggedStack::new(RUN));
+    let turn = |_| {
+        (echoes(ECHOES, bitsets.each_ref().map(as_slots)), echoes(ECHOES, stacks.each_ref().map(as_slots)))
+    };
+    let turns: Vec<(f64, f64)> = (0..TURNS).map(turn).collect();
+    let (bitset, stack): (Vec<_>, Vec<_>) = turns.iter().copied().unzip();
+    let ratio = median(turns.iter().map(|(bitset, stack)| stack / bitset).collect());
+    println!(
+        "median echo of {MESSAGE} bytes: bitset {:.0} ns, tagged stack {:.0} ns: {ratio:.2} x",
+        median(bitset),
+        median(stack)
+    );
+}
+
+fn as_slots<S: Slots>(slots: &S) -> &dyn Slots {
+    slots
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default()
         .sample_size(20)
         .warm_up_time(Duration::from_millis(200))
         .measurement_time(Duration::from_millis(600));
-    targets = claim_and_release
+    targets = claim_and_release, echo
 }
 criterion_main!(benches);
