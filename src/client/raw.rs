@@ -123,6 +123,7 @@ impl<'a> RawCall<'a> {
         let unsent = core.begin(self.method, deadline)?;
         let head = unsent.head(self.method)?;
         let (body, metadata, mut prepared) = (&mut self.body, &self.metadata, None);
+        // In line, as a typed call's.
         if let Err(failure) = send_bytes(&core.link, head, body, metadata, &mut prepared) {
             unsent.again(failure, self.method, |head| {
                 send_bytes(&core.link, head, body, metadata, &mut prepared)

@@ -72,7 +72,7 @@ impl Mapping {
     /// Maps at the start of a huge page.
     ///
     /// `MADV_COLLAPSE` works whatever the system's settings say of huge pages, which mostly forbid them to
-    /// memory files, and takes no longer than to map the small pages that it replaces.
+    /// memory files. What it collapses it maps as well, so that little is left to populate.
     fn placed(fd: BorrowedFd<'_>, len: usize, writable: bool) -> io::Result<Self> {
         // Addresses, and no memory as long as nobody touches it.
         let room = MmapOptions::new().len(len + HUGE_PAGE).no_reserve_swap().map_anon()?;
@@ -222,6 +222,32 @@ mod tests {
             drop((ours, theirs));
             assert_eq!(mappings_of(&file), 0);
         }
+    }
+
+    /// Bytes of the mapping at `address` that the processor sees as huge pages of a memory file.
+    fn huge_bytes(address: *const u8) -> u64 {
+        let start = format!("{:x}-", address as usize);
+        let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut lines = smaps.lines().skip_while(|line| !line.starts_with(&start));
+        let huge = lines.find_map(|line| line.strip_prefix("ShmemPmdMapped:")).unwrap_or("0 kB");
+        huge.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+    }
+
+    #[test]
+    fn a_large_memory_file_lies_in_huge_pages_for_both_sides() {
+        let len = 2 * HUGE_PAGE;
+        let file = rustix::fs::memfd_create("mmap-rpc-test-huge", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, len as u64).unwrap();
+        let ours = Mapping::writable(file.as_fd(), len).unwrap();
+        if huge_bytes(ours.as_ptr()) == 0 {
+            // SAFETY: it is our mapping, whose contents stay the same.
+            let asked = unsafe { libc::madvise(ours.as_mut_ptr().cast(), len, COLLAPSE) };
+            assert_ne!(asked, 0, "the kernel has huge pages, and was not asked for them");
+            return eprintln!("skipped: the kernel has no huge pages: {}", io::Error::last_os_error());
+        }
+        let theirs = Mapping::read_only(file.as_fd(), len).unwrap();
+        // Of the two there may have been one.
+        assert_eq!(huge_bytes(theirs.as_ptr()), huge_bytes(ours.as_ptr()));
     }
 
     #[test]
