@@ -362,7 +362,12 @@ impl<'a> Held<'a> {
     fn decode_coming<Req: Decode>(&mut self) -> Result<(Req, Option<Box<Metadata>>), Status> {
         let deadline = self.call.deadline;
         match self.coming.as_mut().and_then(|coming| coming.decode(deadline)) {
-            Some(Ok(decoded)) => decoded.map(|message| (message, None)).map_err(|error| undecodable(&error)),
+            Some(Ok(decoded)) => {
+                let message = decoded.map_err(|error| undecodable(&error))?;
+                // Its decoder may have waited for it.
+                self.check_wanted()?;
+                Ok((message, None))
+            }
             Some(Err(panic)) => panic::resume_unwind(panic),
             // Nobody is told: it is too early.
             None => Err(Status::internal("")),

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
+use bytes::{Buf, BufMut};
 use mmap_rpc::internals::peer::{ClientOffer, Peer, RawEntry, Word};
 use mmap_rpc::server::{Exchange, Handled, Service};
 use mmap_rpc::{Channel, Code, IncomingCall, Response, Server, ServerBuilder};
+use prost::encoding::{DecodeContext, WireType};
 use testkit::{LocalServer, PATIENCE};
 
 use crate::watch::{alone, clear_log, eventually, holdings, logged, nothing_left_since};
@@ -14,7 +16,34 @@ use crate::{SLOT, TOO_LONG, Written, text};
 
 /// Number of the method that answers with the length of a text.
 const LENGTH: u32 = 0;
-const NAMES: [&str; 1] = ["/following.Site/Length"];
+/// The same of a method whose requests take long to decode.
+const SLOW: u32 = 1;
+const NAMES: [&str; 2] = ["/following.Site/Length", "/following.Site/Slow"];
+
+/// What takes too long to decode, whatever it is.
+#[derive(Debug, Default)]
+struct Slow;
+
+impl prost::Message for Slow {
+    fn encode_raw(&self, _: &mut impl BufMut) {}
+
+    fn merge_field(
+        &mut self,
+        tag: u32,
+        wire_type: WireType,
+        buf: &mut impl Buf,
+        ctx: DecodeContext,
+    ) -> Result<(), prost::DecodeError> {
+        std::thread::sleep(TOO_LONG);
+        prost::encoding::skip_field(wire_type, tag, buf, ctx)
+    }
+
+    fn encoded_len(&self) -> usize {
+        0
+    }
+
+    fn clear(&mut self) {}
+}
 
 impl Written {
     /// Another one in the same slot, which has come back.
@@ -59,8 +88,14 @@ impl Service for Counting {
         self.may_begin_anew
     }
 
-    fn call(&self, _: usize, exchange: Exchange<'_>) -> Handled {
+    fn call(&self, method: usize, exchange: Exchange<'_>) -> Handled {
         self.counts.begun.fetch_add(1, SeqCst);
+        if method == SLOW as usize {
+            return exchange.unary::<Slow, u64>(|_| {
+                self.counts.handled.fetch_add(1, SeqCst);
+                Ok(Response::new(0))
+            });
+        }
         exchange.unary::<String, u64>(|request| {
             self.counts.handled.fetch_add(1, SeqCst);
             Ok(Response::new(request.get_ref().len() as u64))
@@ -220,6 +255,21 @@ fn a_deadline_that_passes_meanwhile_counts_from_the_beginning() {
     written.is_whole(&peer);
     assert_eq!(code(&mut peer, 1), Code::DeadlineExceeded as u32);
     assert_eq!(site.handled(), 0);
+}
+
+#[test]
+fn no_handler_runs_if_the_deadline_passes_while_its_request_is_decoded() {
+    let _alone = alone();
+    let site = Site::new();
+    let mut peer = site.client();
+    let text = text(100_000);
+    // All of it is there when it is announced.
+    peer.set(Word::Level(0), 2 * text.len() as u64);
+    let mut request = RawEntry::request(1, SLOW);
+    request.head[3] = 1000;
+    Written::text(&mut peer, request, &text);
+    assert_eq!(code(&mut peer, 1), Code::DeadlineExceeded as u32);
+    assert_eq!((site.begun(), site.handled()), (1, 0));
 }
 
 #[test]
