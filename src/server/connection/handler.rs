@@ -120,11 +120,12 @@ fn begin_streams<'a>(
     Ok(Streams { flow, many })
 }
 
-/// When a call that came in just now expires. The largest duration stands for itself and all beyond.
+/// When a call that came in just now expires. The largest duration stands for itself and all beyond, and one
+/// microsecond for none that is left: zero is what says that there is no deadline.
 #[inline]
 fn deadline_of(deadline_us: u32) -> Option<Instant> {
     match deadline_us {
         0 | u32::MAX => None,
-        left => Instant::now().checked_add(Duration::from_micros(u64::from(left))),
+        left => Instant::now().checked_add(Duration::from_micros(u64::from(left - 1))),
     }
 }
